@@ -1,0 +1,1 @@
+"""One file per framework, all behind one contract. Nobody in here reads a clock."""
