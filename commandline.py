@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import click
 import typer
 
 
@@ -22,9 +21,11 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         sys.exit(app(prog_name=f"python -m {name}", standalone_mode=False) or 0)
     except BadInput as error:
         message = str(error)
-    except click.ClickException as error:
-        message = error.format_message().replace("\n", " ") + f" See python -m {name} --help"
-    except (click.Abort, KeyboardInterrupt):
+    except typer.TyperException as error:
+        problem = " ".join(error.format_message().split()) or "Name a command."
+        context = getattr(error, "ctx", None)
+        message = f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
+    except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
@@ -37,7 +38,7 @@ def rows(text: str) -> int:
         if number < 1 or number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{text!r} is no number of rows; write 150, 10_000 or 1e6.") from None
+        raise typer.BadParameter(f"{text!r} is no number of rows; write 150, 10_000 or 1e6.") from None
     return int(number)
 
 
@@ -45,7 +46,7 @@ def size(text: str) -> int:
     """Bytes as people write them: 8GiB, 512MiB, 2GB."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
     if not match or not float(match[1]):
-        raise click.BadParameter(f"{text!r} is no size of memory; write 512MiB or 8GiB.")
+        raise typer.BadParameter(f"{text!r} is no size of memory; write 512MiB or 8GiB.")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
@@ -54,7 +55,7 @@ def one_of(what: str, names: Callable[[], list[str] | tuple[str, ...]]) -> Calla
 
     def parse(text: str) -> str:
         if text not in names():
-            raise click.BadParameter(f"there is no {what} {text!r}; choose from {', '.join(names())}.")
+            raise typer.BadParameter(f"there is no {what} {text!r}; choose from {', '.join(names())}.")
         return text
 
     parse.__name__ = what.upper()

@@ -1,0 +1,53 @@
+"""The floor: predicts the commonest class. What it costs is what the harness costs; what it scores, anyone must beat."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.base import Adapter, Resources
+from adapters.errors import NoSpecies
+from datasets import store
+
+
+class Table(NamedTuple):
+    features: NDArray[np.float32]
+    species: NDArray[np.int8] | None
+
+
+class Baseline(Adapter):
+    """A model is the share of each class in the training rows, an array of shape (3,)."""
+
+    def start(self, resources: Resources) -> None:
+        pass
+
+    def load(self, path: Path) -> Table:
+        return Table(*store.read(path))
+
+    def train(self, table: Table, model: str, seed: int) -> NDArray[np.float32]:
+        if table.species is None:
+            raise NoSpecies
+        counts = np.bincount(table.species, minlength=3)
+        return (counts / counts.sum()).astype(np.float32)
+
+    def predict(self, model: NDArray[np.float32], table: Table) -> NDArray[np.int8]:
+        return np.full(len(table.features), model.argmax(), dtype=np.int8)
+
+    def predict_proba(self, model: NDArray[np.float32], table: Table) -> NDArray[np.float32]:
+        return np.tile(model, (len(table.features), 1))
+
+    def predict_one(self, model: NDArray[np.float32], flower: NDArray[np.float32]) -> int:
+        return int(model.argmax())
+
+    def save(self, model: NDArray[np.float32], folder: Path) -> None:
+        (folder / "shares.json").write_text(json.dumps(model.tolist()))
+
+    def restore(self, folder: Path) -> NDArray[np.float32]:
+        return np.array(json.loads((folder / "shares.json").read_text()), dtype=np.float32)
+
+    def describe(self, model: NDArray[np.float32]) -> dict[str, Any]:
+        return {"solver": "the commonest class"}

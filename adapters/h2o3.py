@@ -1,0 +1,140 @@
+"""H2O-3: a JVM of our own on 127.0.0.1, spoken to through the h2o client."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import time
+import uuid
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+# The client and the server report their use to the vendor unless told not to.
+os.environ["DO_NOT_TRACK"] = "1"
+
+import h2o
+import numpy as np
+from h2o.estimators import H2ODeepLearningEstimator, H2OEstimator, H2OGeneralizedLinearEstimator
+from numpy.typing import NDArray
+
+from adapters import java
+from adapters.base import HIDDEN, Adapter, Resources
+from adapters.errors import NoSpecies, Unavailable
+from datasets import store
+from datasets.flowers import FEATURES
+
+LIFELINE = 'exec 3<&0; "$@" & jvm=$!; (read _ <&3; kill -9 $jvm) & wait $jvm; kill $! 2>/dev/null'
+"""A shell that starts a command and kills it when the shell's input ends: when we close it, or die, even by kill -9."""
+
+
+class H2O(Adapter):
+    """`default`: the estimators as they come. `tuned`: a solver that converges, and no scoring while training."""
+
+    _jvm: subprocess.Popen[bytes] | None = None
+
+    def start(self, resources: Resources) -> None:
+        self._threads = resources.threads
+        url = resources.cluster or self._start_jvm(resources)
+        h2o.no_progress()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says how old this release is
+            h2o.connect(url=url, verbose=False)
+
+    def _start_jvm(self, resources: Resources) -> str:
+        """Starts a server on a free port of 127.0.0.1, which lives no longer than this process; returns its URL."""
+        if reason := java.missing():
+            raise Unavailable(reason)
+        self.log = resources.folder / "h2o.log"
+        address = resources.folder / "h2o.address"
+        command = [
+            *java.command(resources.threads, resources.memory_bytes),
+            "-Dsys.ai.h2o.telemetry.disabled=true",
+            *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
+            *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-notify_local", str(address)),
+            *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(resources.threads)),
+            *("-ice_root", str(resources.folder / "h2o"), "-log_dir", str(resources.folder / "h2o" / "logs")),
+        ]
+        with self.log.open("wb") as log:
+            self._jvm = subprocess.Popen(
+                ["sh", "-c", LIFELINE, "sh", *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        while not (address.exists() and address.read_text().strip()):
+            if self._jvm.poll() is not None:
+                raise RuntimeError(f"H2O's server ended before it was up; its log is {self.log}")
+            time.sleep(0.02)
+        return f"http://{address.read_text().strip()}"
+
+    def load(self, path: Path) -> h2o.H2OFrame:
+        store.check_columns(path)
+        frame = h2o.import_file(str(path.resolve()), pattern=r".*\.parquet" if path.is_dir() else None)
+        if "species" in frame.columns:
+            frame["species"] = frame["species"].asfactor()
+        frame.refresh()
+        return frame
+
+    def release(self, table: h2o.H2OFrame) -> None:
+        h2o.remove(table)
+
+    def train(self, table: h2o.H2OFrame, model: str, seed: int) -> H2OEstimator:
+        if "species" not in table.columns:
+            raise NoSpecies
+        estimator = self._estimator(model, table.nrow, seed)
+        estimator.train(x=list(FEATURES), y="species", training_frame=table)
+        return estimator
+
+    def _estimator(self, model: str, rows: int, seed: int) -> H2OEstimator:
+        tuned: dict[str, Any] = {}
+        if model == "logistic":
+            if self.track == "tuned":
+                tuned = {"solver": "L_BFGS", "objective_epsilon": 1e-3}
+            return H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **tuned)
+        if self.track == "tuned":
+            # A million visits to rows, and one scoring, at the end.
+            tuned = {"epochs": max(1.0, 1e6 / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
+        return H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **tuned)
+
+    def predict(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.int8]:
+        return self._fetch(model.predict(table), ["predict"])[:, 0].astype(np.int8)
+
+    def predict_proba(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.float32]:
+        return self._fetch(model.predict(table), ["p0", "p1", "p2"]).astype(np.float32)
+
+    def _fetch(self, predictions: h2o.H2OFrame, columns: list[str]) -> NDArray[Any]:
+        values = predictions[columns].as_data_frame(use_multi_thread=True).to_numpy()
+        h2o.remove(predictions)
+        return values
+
+    def predict_one(self, model: H2OEstimator, flower: NDArray[np.float32]) -> int:
+        frame = h2o.H2OFrame([flower.tolist()], column_names=list(FEATURES))
+        code = int(model.predict(frame)[0, "predict"])
+        h2o.remove(frame)
+        return code
+
+    def save(self, model: H2OEstimator, folder: Path) -> None:
+        h2o.save_model(model, str(folder), filename="model.h2o")
+
+    def restore(self, folder: Path) -> H2OEstimator:
+        return h2o.load_model(str(folder / "model.h2o"))
+
+    def describe(self, model: H2OEstimator) -> dict[str, Any]:
+        used = model.actual_params
+        if model.algo == "glm":
+            iterations = model.summary().as_data_frame()["number_of_iterations"][0]
+            recipe = {"solver": used["solver"], "iterations": int(iterations), "regularisation": 0.0}
+            recipe["objective_epsilon"] = used["objective_epsilon"]
+        else:
+            recipe = {"solver": "ADADELTA, Hogwild", "hidden": used["hidden"], "epochs": used["epochs"]}
+        return recipe | {"threads": self._threads}
+
+    def close(self) -> None:
+        if self._jvm is not None:
+            jvm, self._jvm = self._jvm, None
+            with contextlib.redirect_stdout(io.StringIO()):
+                h2o.connection().close()
+            jvm.communicate()

@@ -1,0 +1,65 @@
+"""The Java that H2O and Spark run on: it comes from the system, and must be 17 or newer."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+OLDEST = 17
+INSTALL = (
+    "Install it: apt-get install openjdk-17-jre-headless (Debian, Ubuntu), brew install openjdk@17 (macOS); "
+    "or point JAVA_HOME at one"
+)
+
+
+@cache
+def executable() -> str | None:
+    """The java that JAVA_HOME names, else the one on the PATH."""
+    if home := os.environ.get("JAVA_HOME"):
+        named = Path(home) / "bin" / "java"
+        return str(named) if named.exists() else None
+    return shutil.which("java")
+
+
+@cache
+def version() -> str | None:
+    """Java's version as it states it ("17.0.15"), or None where there is no Java that runs."""
+    if not (java := executable()):
+        return None
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    found = re.search(r'version "([^"]+)"', answer.stderr)
+    return found[1] if found else None
+
+
+@cache
+def missing(module: str | None = None) -> str | None:
+    """None, or the reason why there is no Java to use: none at all, too old, or without the module `module`."""
+    found = version()
+    if found is None:
+        return f"there is no Java. {INSTALL}"
+    if int(re.match(r"\d+", found)[0]) < OLDEST:  # type: ignore[index]
+        return f"Java is {found}, and {OLDEST} is the oldest that serves. {INSTALL}"
+    if module:
+        listed = subprocess.run([str(executable()), "--list-modules"], capture_output=True, text=True, check=False).stdout
+        if f"{module}@" not in listed:
+            return f"this Java {found} is a trimmed one without the module {module}. {INSTALL}"
+    return None
+
+
+def heap_bytes(memory_bytes: int) -> int:
+    """How much of the memory the heap may take; the rest is for the JVM itself and for Python."""
+    return memory_bytes * 3 // 4
+
+
+def options(threads: int) -> list[str]:
+    """What every JVM of ours is told: so many cores, and to end when its heap is exhausted, not to linger."""
+    return [f"-XX:ActiveProcessorCount={threads}", "-XX:+ExitOnOutOfMemoryError"]
+
+
+def command(threads: int, memory_bytes: int) -> list[str]:
+    """The start of a command line that runs Java within `threads` cores and `memory_bytes`."""
+    return [str(executable()), f"-Xmx{heap_bytes(memory_bytes)}", *options(threads)]

@@ -1,0 +1,83 @@
+"""Which frameworks there are, and whether they can run here. Listing imports none of them."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+from dataclasses import dataclass
+
+from adapters import java
+from adapters.base import Adapter
+
+
+@dataclass(frozen=True)
+class Framework:
+    """One row of the registry. `group` is the dependency group that brings `modules`; the first module names it."""
+
+    target: str
+    modules: tuple[str, ...]
+    distribution: str
+    group: str
+    device: str = "cpu"
+    java: bool = False
+    java_module: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """The installed version, or None."""
+        try:
+            return importlib.metadata.version(self.distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    def missing(self) -> str | None:
+        """None, or the reason why this framework cannot run here, and what to type."""
+        if absent := [module for module in self.modules if not importlib.util.find_spec(module)]:
+            return f"{', '.join(absent)} is not installed. Type: {self.install}"
+        if self.java and (reason := java.missing(self.java_module)):
+            return reason
+        if self.device == "cuda":
+            return self._missing_gpu()
+        return None
+
+    @property
+    def install(self) -> str:
+        return f"uv pip install --group {self.group} --constraints constraints.txt"
+
+    def _missing_gpu(self) -> str | None:
+        import pynvml
+
+        try:
+            pynvml.nvmlInit()
+            pynvml.nvmlShutdown()
+        except pynvml.NVMLError as error:
+            return f"there is no NVIDIA GPU here ({error})"
+        if (self.version or "").endswith("+cpu"):
+            return f"there is a GPU, but {self.distribution} {self.version} is a build without CUDA. Install one with it"
+        return None
+
+    def create(self, track: str = "tuned") -> Adapter:
+        """Imports the adapter and makes one. Any import error but the absence of our row's modules comes through."""
+        module, _, name = self.target.partition(":")
+        adapter = getattr(importlib.import_module(module), name)(track)
+        assert isinstance(adapter, Adapter)
+        return adapter
+
+
+_SKLEARN = Framework("adapters.scikit_learn:ScikitLearn", ("sklearn", "skops"), "scikit-learn", "scikit-learn")
+_PYTORCH = ("adapters.pytorch:PyTorch", ("torch",), "torch", "pytorch")
+_TENSORFLOW = ("adapters.tensorflow_keras:TensorFlow", ("tensorflow", "keras"), "tensorflow", "tensorflow")
+
+FRAMEWORKS = {
+    "baseline": Framework("adapters.baseline:Baseline", ("numpy",), "numpy", "core"),
+    "scikit-learn": _SKLEARN,
+    "pytorch-cpu": Framework(*_PYTORCH),
+    "pytorch-gpu": Framework(*_PYTORCH, device="cuda"),
+    "tensorflow-cpu": Framework(*_TENSORFLOW),
+    "tensorflow-gpu": Framework(*_TENSORFLOW, device="cuda"),
+    "h2o": Framework("adapters.h2o3:H2O", ("h2o",), "h2o", "h2o", java=True),
+    "spark": Framework(
+        "adapters.spark_mllib:Spark", ("pyspark",), "pyspark", "spark", java=True, java_module="jdk.incubator.vector"
+    ),
+}

@@ -1,0 +1,72 @@
+"""python -m datasets: makes and describes iris at any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import commandline
+from datasets import scores, store
+from datasets.flowers import FEATURES, SPECIES
+from datasets.synthetic import posterior
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+error = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def make(
+    rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="How many: 150 (real), 10_000, 1e7.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; made if it is not there.")],
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other flowers.")] = 0,
+) -> None:
+    """Make a dataset of Parquet files: the real flowers for 150 rows, synthetic ones for any other number.
+
+    Begins where an interrupted call stopped, and makes damaged parts again.
+    """
+    columns = [TextColumn("making flowers"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn()]
+    with Progress(*columns, console=error, transient=True) as progress:
+        task = progress.add_task("", total=rows)
+        mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows))
+    for line in mended:
+        error.print(line)
+    print(f"{rows:,} flowers in {output}")
+
+
+@app.command()
+def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that make wrote.")]) -> None:
+    """Say what a dataset holds, whether it is whole, and how well the best possible model could do on it."""
+    manifest = store.Manifest.read(folder)
+    damage = store.check(folder)
+    print(f"{manifest.rows:,} {manifest.stream} rows, seed {manifest.seed}, {len(manifest.parts)} part(s)")
+    if damage:
+        raise commandline.BadInput(f"{folder}: {'; '.join(damage)}. Mend it: run python -m datasets make on it again")
+
+    counts = np.zeros(len(SPECIES), dtype=int)
+    sums = np.zeros((len(SPECIES), len(FEATURES)))
+    correct = loss = 0.0
+    with Progress(TextColumn("reading"), BarColumn(), TimeRemainingColumn(), console=error, transient=True) as progress:
+        task = progress.add_task("", total=manifest.rows)
+        for features, species in store.batches(folder):
+            truth = posterior(features)
+            correct += len(species) * scores.accuracy(species, truth.argmax(axis=1))
+            loss += len(species) * scores.log_loss(species, truth)
+            for code in range(len(SPECIES)):
+                counts[code] += np.sum(species == code)
+                sums[code] += features[species == code].sum(axis=0, dtype=np.float64)
+            progress.advance(task, len(species))
+    print("every part is whole")
+    print(f"{'species':12}{'rows':>14}" + "".join(f"{name + ' cm':>18}" for name in FEATURES))
+    for name, count, total in zip(SPECIES, counts, sums, strict=True):
+        means = "".join(f"{value:>18.3f}" for value in total / max(count, 1))
+        print(f"{name:12}{count:>14,}{means}")
+    print(f"Bayes accuracy {correct / manifest.rows:.4f}, Bayes log-loss {loss / manifest.rows:.4f} (of the fitted Gaussians)")
+
+
+if __name__ == "__main__":
+    commandline.main(app, "datasets")

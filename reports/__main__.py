@@ -1,0 +1,32 @@
+"""The command line: python -m reports [RUN]... [--output DIR]."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import commandline
+from reports import load, page
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Folders of runs. The newest run, if there are none."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write. The folder of the first run, if not given.")
+    ] = None,
+) -> None:
+    """Makes the report of one or several runs: a page, its text, its table and its figures."""
+    loaded = load.runs(runs or ())
+    print(f"report: {page.write(loaded, output or loaded[0].folder)}")
+
+
+if __name__ == "__main__":
+    commandline.main(app, "reports")

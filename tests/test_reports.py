@@ -1,0 +1,325 @@
+"""The report: what it says about records, and that it says it whatever the records hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import FILE, Case, Phase, Quality, Record, append
+from commandline import BadInput
+from reports import charts, load, page
+from reports.statistics import results, show_memory, show_rows, show_seconds
+from reports.verdict import NO, NOT_KNOWN, YES, Question, answers
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = "</script><script>alert('gotcha')</script> | `tick` <!--"
+SECONDS = {"import": (0.9,), "start": (0.1,), "load": (0.2,), "train": (1.5, 1.0, 9.0), "predict": (0.1, 0.3)}
+
+
+def record(
+    framework="scikit-learn", model="mlp", rows=1000, outcome="ok", launch=1, accuracy=0.98, track="tuned", **more
+):
+    """A record that ended well, or another with what the test says; a keyword names its times of a phase, too."""
+    case = Case(framework, model, rows, track, 2, 0)
+    if outcome != "ok":
+        return Record("made", case, outcome, launch=launch, **more)
+    times = {**SECONDS, "predict_one": (2e-5,) * 200, **more.pop("times", {})}
+    phases = {name: Phase(values, (2 * values[0],), 1.0, 1.0, 300 * 2**20) for name, values in times.items()}
+    quality = Quality(20_000, accuracy, 0.05, 0.978, accuracy >= 0.978, 0.9837, 0.043)
+    return Record("made", case, "ok", launch, phases=phases, first_prediction_seconds=3.0, quality=quality,
+                  recipe={"solver": "adam", "epochs": 2}, **more)  # fmt: skip
+
+
+EVERYTHING = [
+    record(rows=150),
+    record(),
+    record(rows=1_000_000, times={"train": (20.0,)}),
+    record("pytorch-gpu", outcome="unavailable", reason="no CUDA device"),
+    record("h2o", accuracy=0.745),
+    record("h2o", rows=1_000_000, outcome="out-of-memory", phase="train", reason=HOSTILE),
+    record("spark", rows=1_000_000, outcome="timeout", phase="train", reason="more than 60 s"),
+    record("spark", rows=10_000_000, outcome="skipped", reason="1,000,000 rows timed out"),
+    record("tensorflow-cpu", outcome="failed", phase="load", reason="ValueError: bad\nTraceback: of many lines"),
+    record("a framework of tomorrow"),
+    record("baseline", accuracy=0.33),
+    record("baseline", "forest", outcome="unsupported", reason="it has no trees"),
+    record(model="logistic", track="default"),
+    record(model="logistic", track="tuned"),
+]
+
+
+def make_run(folder: Path, records, environment=None) -> Path:
+    folder.mkdir(parents=True)
+    (folder / FILE).touch()
+    for one in records:
+        append(folder, one)
+    if environment is not None:
+        (folder / "environment.json").write_text(json.dumps(environment))
+    return folder
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "reports", *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+class Markup(HTMLParser):
+    """The elements, the words outside scripts and styles, and the text of each script of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[str | None, str]] = []
+        self.words = self.styles = self.inside = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.inside = tag
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type"), ""))
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+        elif self.inside == "style":
+            self.styles += data
+        else:
+            self.words += data
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    environment = {
+        "started": "2025-11-02T10:00:00+00:00",
+        "machine": {"processor": "Some CPU", "usable_cores": 2, "memory_bytes": 24 * 2**30, "system": "Linux"},
+        "git": {"commit": "0123456789abcdef", "dirty": False},
+        "settings": {"time_limit_s": 60, "memory_limit_bytes": 8 * 2**30},
+        "frameworks": {"h2o": {"version": "3.46", "reason": None}, "pytorch-gpu": {"reason": "no CUDA device"}},
+        "java": "17.0.15",
+    }
+    folder = make_run(tmp_path_factory.mktemp("reports") / "everything", EVERYTHING, environment)
+    page.write(load.runs([folder]), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def markup(written):
+    return Markup((written / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_names_every_framework_and_every_reason(markup):
+    for one in EVERYTHING:
+        assert one.case.framework in markup.words
+        assert (one.reason or "").split("\n")[0] in markup.words
+    for fact in ("Some CPU", "24 GiB", "2025-11-02 10:00", "commit 0123456789", "17.0.15", "cross-validation"):
+        assert fact in markup.words
+
+
+def test_hostile_text_is_shown_and_never_run(written, markup):
+    assert "alert('gotcha')" in markup.words
+    assert not any("gotcha" in text for kind, text in markup.scripts if kind != "application/json")
+    assert "<script>" not in (written / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_page_asks_nobody_for_anything(markup):
+    for _, attributes in markup.elements:
+        assert not {"src", "href", "srcset", "action", "data"} & attributes.keys()
+    assert "http" not in markup.styles and "url(" not in markup.styles and "@import" not in markup.styles
+    policy = next(attributes["content"] for _, attributes in markup.elements if "http-equiv" in attributes)
+    assert "default-src 'none'" in policy and "http" not in policy
+
+
+def test_the_charts_of_the_page_are_specifications_without_addresses(markup):
+    specifications = [json.loads(text) for kind, text in markup.scripts if kind == "application/json"]
+    assert len(specifications) >= 8
+    assert all("layer" in specification and "$schema" not in specification for specification in specifications)
+
+
+def test_what_is_below_target_is_struck_through_and_marked(written, markup):
+    assert sum("struck" in (attributes.get("class") or "") for _, attributes in markup.elements) == 2
+    assert "ok, below target" in markup.words
+    assert "~~0.745~~" in (written / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_table_holds_a_line_for_each_record_and_its_medians(written):
+    with (written / "results.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["outcome"] for line in lines] == [one.outcome for one in EVERYTHING]
+    assert float(lines[1]["train_seconds"]) == statistics.median(SECONDS["train"])
+    assert float(lines[1]["accuracy"]) == 0.98
+    assert lines[5]["reason"] == HOSTILE and lines[5]["train_seconds"] == ""
+
+
+def test_every_figure_is_a_drawing_and_a_picture(written):
+    names = {path.stem for path in (written / "figures").iterdir()}
+    assert {"train-mlp", "accuracy-mlp", "memory-mlp", "first-prediction-mlp", "train-logistic"} <= names
+    for name in names:
+        assert (written / "figures" / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert "<svg" in (written / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_a_failure_is_drawn_at_its_rows_with_what_happened():
+    text = json.dumps(charts.train_chart(results(EVERYTHING), "mlp", 60.0).to_dict())
+    assert "spark: timeout" in text and "h2o: out-of-memory" in text and "tensorflow-cpu: failed" in text
+    assert "spark: skipped" not in text
+
+
+def test_a_framework_looks_the_same_in_every_chart_and_unknown_ones_have_a_look_too():
+    assert len(set(charts.LOOKS.values())) == len(charts.LOOKS)
+    assert len({shape for _, shape in charts.LOOKS.values()}) == len(charts.LOOKS)
+    assert charts.look("nobody knows it") == charts.look("nobody knows it")
+
+
+def ask(records, framework="scikit-learn", rows=1000, **question):
+    return answers(Question("mlp", rows, **question), framework, results(records))
+
+
+def test_a_case_that_ended_in_time_and_reached_its_target_gets_three_times_yes():
+    completes, in_time, accurate = ask([record()])
+    assert [answer.verdict for answer in (completes, in_time, accurate)] == [YES, YES, YES]
+    assert in_time.reason == "load and train took 1.7 s of the 30 s allowed (load 200 ms + train 1.5 s)"
+    assert accurate.reason.startswith("accuracy 0.98 reaches the target 0.978")
+
+
+def test_a_case_that_took_too_long_completes_but_not_in_time():
+    completes, in_time, accurate = ask([record(times={"load": (1.2,), "train": (44.0,)})])
+    assert completes.verdict == YES
+    assert in_time.verdict == accurate.verdict == NO
+    assert in_time.reason == "load and train took 45.2 s of the 30 s allowed (load 1.2 s + train 44 s)"
+
+
+def test_a_case_below_target_is_in_time_but_not_accurate():
+    _, in_time, accurate = ask([record(accuracy=0.745)])
+    assert (in_time.verdict, accurate.verdict) == (YES, NO)
+    assert accurate.reason == "accuracy 0.745 is below the target 0.978"
+
+
+def test_the_accuracy_that_is_asked_for_takes_the_place_of_the_target():
+    assert ask([record(accuracy=0.745)], accuracy=0.7)[2].verdict == YES
+    assert ask([record(accuracy=0.98)], accuracy=0.99)[2].reason == "accuracy 0.98 is below the asked 0.99"
+
+
+@pytest.mark.parametrize(
+    ("failure", "sentence"),
+    [
+        (record(outcome="timeout", phase="train", reason="more than 60 s"), "timeout in train: more than 60 s"),
+        (record(outcome="unavailable", reason="not installed: torch"), "not installed: torch"),
+        (record(outcome="skipped", reason="1,000 rows timed out"), "skipped: 1,000 rows timed out"),
+        (record(outcome="failed", phase="load", reason="KeyError: x\nmany lines"), "failed in load: KeyError: x"),
+        (record(outcome="out-of-memory", phase="train"), "out-of-memory in train: no reason was recorded"),
+    ],
+)
+def test_a_case_that_did_not_end_gets_three_times_no_and_its_reason(failure, sentence):
+    assert [(answer.verdict, answer.reason) for answer in ask([failure])] == [(NO, sentence)] * 3
+
+
+def test_one_bad_launch_of_several_is_a_no_that_says_so():
+    bad = record(outcome="failed", phase="train", reason="it fell over", launch=2)
+    assert ask([record(), bad])[0].reason == "1 of 2 launches: failed in train: it fell over"
+
+
+def test_what_was_not_measured_is_not_known():
+    assert {(answer.verdict, answer.reason) for answer in ask([record()], rows=7)} == {(NOT_KNOWN, "not measured")}
+
+
+def test_launches_are_pooled_and_cases_are_not():
+    first, second = results([record(), record(launch=2, times={"train": (2.0,)}), record(rows=150)])[::-1]
+    assert first.seconds("train").count == 4 and first.seconds("train").median == 1.75
+    assert (first.seconds("train").low, first.seconds("train").high) == (1.0, 9.0)
+    assert second.case.rows == 150 and second.seconds("train").count == 3
+
+
+def test_numbers_are_written_for_people():
+    assert [show_seconds(value) for value in (1.234, 0.045, 1.7e-5, 108.2)] == ["1.2 s", "45 ms", "17 µs", "108 s"]
+    assert [show_memory(value) for value in (3.4 * 2**30, 2**29)] == ["3.4 GiB", "512 MiB"]
+    assert [show_rows(value) for value in (150, 10_000, 10_000_000)] == ["150", "10,000", "10 M"]
+
+
+def test_several_runs_stand_side_by_side_with_their_names(tmp_path):
+    one = make_run(tmp_path / "monday" / "run", [record()])
+    two = make_run(tmp_path / "tuesday" / "run", [record(times={"train": (5.0,)})])
+    done = command(one, two, "--output", tmp_path / "both")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"report: {tmp_path / 'both' / 'report.html'}\n"
+    words = Markup((tmp_path / "both" / "report.html").read_text(encoding="utf-8")).words
+    assert f"Run {one}" in words and f"Run {two}" in words
+    with (tmp_path / "both" / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert [line["train_seconds"] for line in csv.DictReader(file)] == ["1.5", "5.0"]
+    assert {"1-train-mlp.svg", "2-train-mlp.svg"} <= {path.name for path in (tmp_path / "both" / "figures").iterdir()}
+
+
+def test_a_run_without_records_gets_a_page_that_says_so(tmp_path):
+    folder = make_run(tmp_path / "empty", [])
+    assert "no records yet" in Markup(page.write(load.runs([folder]), folder).read_text(encoding="utf-8")).words
+
+
+def test_a_run_in_which_nothing_worked_gets_a_page(tmp_path):
+    bad = [one for one in EVERYTHING if one.outcome != "ok"]
+    folder = make_run(tmp_path / "bad", bad, {"machine": None, "git": "?", "settings": {"time_limit_s": "soon"}})
+    assert "more than 60 s" in Markup(page.write(load.runs([folder]), folder).read_text(encoding="utf-8")).words
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "no records file", "no json", "no record", "bad value", "bad environment"]
+)
+def test_a_folder_that_is_no_run_is_told_in_one_line(tmp_path, damage):
+    folder = tmp_path / "run"
+    if damage != "missing":
+        folder.mkdir()
+    if damage not in ("missing", "no records file"):
+        bad_value = record().to_json().replace('"rows": 1000', '"rows": "many"')
+        text = {"no json": "{", "no record": "[]", "bad value": bad_value}.get(damage, record().to_json())
+        (folder / FILE).write_text(text + "\n")
+    if damage == "bad environment":
+        (folder / "environment.json").write_text("[1]")
+    with pytest.raises(BadInput) as told:
+        load.runs([folder])
+    assert str(folder) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_folder_that_is_no_run_ends_the_command_with_code_2(tmp_path):
+    done = command(tmp_path / "nowhere")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_reason_with_colours_and_broken_letters_is_shown_as_far_as_it_can_be(tmp_path):
+    folder = make_run(
+        tmp_path / "odd", [record(outcome="failed", phase="train", reason="\x1b[31mcaf\udce9\x00 closed")]
+    )
+    assert "caf?? closed" in Markup(page.write(load.runs([folder]), folder).read_text(encoding="utf-8")).words
+
+
+def test_an_output_that_is_a_file_gives_one_line_and_code_2(tmp_path):
+    (tmp_path / "taken").touch()
+    done = command(make_run(tmp_path / "run", [record()]), "--output", tmp_path / "taken")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_the_newest_run_is_where_latest_points_be_it_a_link_or_a_text_file(tmp_path):
+    run = make_run(tmp_path / "runs" / "newest", [])
+    with pytest.raises(BadInput, match="no run yet"):
+        load.newest(tmp_path / "latest")
+    (tmp_path / "latest").write_text("runs/newest\n")
+    assert load.newest(tmp_path / "latest") == run
+    (tmp_path / "latest").unlink()
+    (tmp_path / "latest").symlink_to("runs/newest")
+    assert load.newest(tmp_path / "latest").samefile(run)
