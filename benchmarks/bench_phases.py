@@ -1,0 +1,149 @@
+"""The phases of one case, in order. A cold pass over other data pays the first-time costs, then each phase is measured."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from adapters import registry
+from adapters.base import Adapter, Resources
+from benchmarks import preparation
+from benchmarks.cases import Case
+from benchmarks.journal import Journal
+from benchmarks.preparation import Inputs
+from datasets import scores
+from datasets.flowers import real_flowers
+from datasets.synthetic import posterior
+
+COLD = ("load", "train", "predict_one", "predict", "save", "restore")
+WARM = ("load", "train", "predict", "predict_one", "save", "restore")
+ONE_FLOWER_ROUNDS = 200
+
+
+class Pass:
+    """One pass of an adapter over one dataset: each phase as a call without arguments, leaving what the next needs."""
+
+    def __init__(self, adapter: Adapter, case: Case, path: Path, folder: Path) -> None:
+        self.adapter, self.case, self.path, self.folder = adapter, case, path, folder
+        self.flower = real_flowers()[0][100].copy()
+        self.table = self.model = None
+
+    def load(self) -> None:
+        self.table = self.adapter.load(self.path)
+
+    def train(self) -> None:
+        self.model = self.adapter.train(self.table, self.case.model, self.case.seed)
+
+    def predict(self) -> None:
+        self.adapter.predict(self.model, self.table)
+
+    def predict_one(self) -> None:
+        self.adapter.predict_one(self.model, self.flower)
+
+    def save(self) -> None:
+        self.adapter.save(self.model, self.folder)
+
+    def restore(self) -> None:
+        self.adapter.restore(self.folder)
+
+    def before(self, phase: str) -> Callable[[], None]:
+        """What has to be put away ahead of each round of a phase, outside its time."""
+
+        def empty_folder() -> None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+
+        return {"load": self.release, "save": empty_folder}.get(phase, lambda: None)
+
+    def release(self) -> None:
+        if self.table is not None:
+            self.adapter.release(self.table)
+            self.table = None
+
+
+@pytest.fixture(scope="module")
+def cold(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
+    return Pass(engine.adapter, case, inputs.warmup, folder / "cold")
+
+
+@pytest.fixture(scope="module")
+def warm(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
+    return Pass(engine.adapter, case, inputs.train, folder / "model")
+
+
+def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
+    def work() -> None:
+        engine.adapter = registry.FRAMEWORKS[case.framework].create(case.track)
+
+    measure("import", work)
+    if reason := engine.adapter.supports(case.model):
+        journal.write("error", outcome="unsupported", reason=reason)
+        pytest.exit(f"unsupported: {reason}", returncode=0)
+
+
+def test_start(measure, engine: SimpleNamespace, resources: Resources) -> None:
+    measure("start", lambda: engine.adapter.start(resources))
+
+
+@pytest.mark.parametrize("phase", COLD)
+def test_cold(phase: str, measure, cold: Pass) -> None:
+    measure(phase, getattr(cold, phase), cold.before(phase), cold=True)
+    if phase == COLD[-1]:
+        cold.release()
+
+
+@pytest.mark.parametrize("phase", WARM)
+def test_warm(phase: str, measure, warm: Pass, pytestconfig: pytest.Config) -> None:
+    rounds = pytestconfig.option.rounds
+    measure(phase, getattr(warm, phase), warm.before(phase), ONE_FLOWER_ROUNDS if phase == "predict_one" else rounds)
+
+
+def test_quality(case: Case, inputs: Inputs, warm: Pass, journal: Journal) -> None:
+    """Scores the model on flowers that it has not seen, and writes down the recipe as it ran."""
+    journal.begin("quality")
+    adapter = warm.adapter
+    size = sum(path.stat().st_size for path in warm.folder.rglob("*") if path.is_file())
+    journal.write("model", recipe=adapter.describe(warm.model), model_bytes=size)
+    bayes: dict[str, float] = {}
+    if inputs.test:
+        features, species = preparation.test_rows(case.seed)
+        truth = posterior(features)
+        bayes["bayes_accuracy"] = scores.accuracy(species, truth.argmax(axis=1))
+        bayes["bayes_log_loss"] = scores.log_loss(species, truth)
+        table = adapter.load(inputs.test)
+        codes, probabilities = adapter.predict(warm.model, table), adapter.predict_proba(warm.model, table)
+    else:
+        species, codes, probabilities = _cross_validate(adapter, case, warm.folder.parent)
+    accuracy, target = scores.accuracy(species, codes), preparation.target_accuracy(case)
+    journal.write(
+        "quality",
+        test_rows=len(species),
+        accuracy=accuracy,
+        log_loss=scores.log_loss(species, probabilities),
+        target_accuracy=target,
+        reached_target=accuracy >= target,
+        **bayes,
+    )
+
+
+def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Species, predicted codes and probabilities of the real flowers, each predicted by a model that has not seen it."""
+    truth, codes, probabilities = [], [], []
+    for train, test, species in preparation.folds(case.seed, folder):
+        table, unseen = adapter.load(train), adapter.load(test)
+        model = adapter.train(table, case.model, case.seed)
+        truth.append(species)
+        codes.append(adapter.predict(model, unseen))
+        probabilities.append(adapter.predict_proba(model, unseen))
+        adapter.release(table)
+        adapter.release(unseen)
+    return np.concatenate(truth), np.concatenate(codes), np.concatenate(probabilities)
+
+
+def test_close(measure, engine: SimpleNamespace) -> None:
+    measure("close", engine.adapter.close)

@@ -1,0 +1,171 @@
+"""One pytest run measures one case: pytest-benchmark holds the clock, this file holds the case.
+
+    pytest benchmarks --framework pytorch-cpu --model mlp --rows 10_000
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+import commandline
+from adapters import registry
+from adapters.base import MODELS, TRACKS, Resources
+from adapters.errors import Unavailable, exhausted_memory
+from benchmarks import environment, preparation
+from benchmarks.cases import Case
+from benchmarks.journal import Journal
+
+PHASE_BUDGET_S = 5.0
+"""Rounds go on until their number is reached or this much time is spent; there is always one."""
+
+
+class BudgetSpent(BaseException):
+    """Ends the rounds of a phase. No Exception, since pytest-benchmark would take it for a failure."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("irisbench", "the case to measure")
+    group.addoption("--framework", choices=list(registry.FRAMEWORKS))
+    group.addoption("--model", choices=MODELS, default="mlp")
+    group.addoption("--rows", type=commandline.rows, default=150, help="150 are the real flowers (default)")
+    group.addoption("--track", choices=TRACKS, default="tuned")
+    group.addoption("--threads", type=int, default=environment.usable_cores())
+    group.addoption("--seed", type=int, default=0)
+    group.addoption("--rounds", type=int, default=3, help="measured calls of each phase, at most")
+    group.addoption("--time-limit", type=float, default=float("inf"), help="seconds that a phase may take")
+    group.addoption("--memory-limit", type=commandline.size, default=environment.default_memory_limit())
+    group.addoption("--case-folder", type=Path, help="where the supervisor reads how far the case has come")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.maxfail = 1
+    if config.option.case_folder:
+        threading.Thread(target=_die_with_supervisor, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: config.option.threads])
+
+
+def _die_with_supervisor() -> None:
+    """Waits for the end of our input, which is a pipe from the supervisor, and then ends this process."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    name = config.option.framework
+    if name is None:
+        raise pytest.UsageError(f"name a framework: --framework {'|'.join(registry.FRAMEWORKS)}")
+    if reason := registry.FRAMEWORKS[name].missing():
+        raise pytest.UsageError(f"{name} is unavailable: {reason}")
+
+
+@pytest.fixture(scope="session")
+def case(pytestconfig: pytest.Config) -> Case:
+    option = pytestconfig.option
+    return Case(option.framework, option.model, option.rows, option.track, option.threads, option.seed)
+
+
+@pytest.fixture(scope="session")
+def inputs(case: Case) -> preparation.Inputs:
+    return preparation.inputs(case.rows, case.seed)
+
+
+@pytest.fixture(scope="session")
+def journal(pytestconfig: pytest.Config) -> Journal:
+    pytestconfig.stash[JOURNAL] = Journal(pytestconfig.option.case_folder)
+    return pytestconfig.stash[JOURNAL]
+
+
+@pytest.fixture(scope="session")
+def folder(pytestconfig: pytest.Config) -> Iterator[Path]:
+    """Where this case keeps its files: the supervisor's folder, or one that goes with the session."""
+    if pytestconfig.option.case_folder:
+        yield pytestconfig.option.case_folder
+    else:
+        with tempfile.TemporaryDirectory(prefix="irisbench-") as temporary:
+            yield Path(temporary)
+
+
+@pytest.fixture(scope="session")
+def engine(pytestconfig: pytest.Config) -> Iterator[SimpleNamespace]:
+    """Holds the adapter once it is imported, and closes it however the session ends."""
+    holder = SimpleNamespace(adapter=None)
+    pytestconfig.stash[ENGINE] = holder
+    yield holder
+    if holder.adapter:
+        holder.adapter.close()
+
+
+@pytest.fixture(scope="session")
+def resources(case: Case, folder: Path, pytestconfig: pytest.Config) -> Resources:
+    device = registry.FRAMEWORKS[case.framework].device
+    return Resources(case.threads, pytestconfig.option.memory_limit, folder, device)
+
+
+Measure = Callable[..., None]
+
+
+@pytest.fixture
+def measure(benchmark: BenchmarkFixture, journal: Journal, pytestconfig: pytest.Config) -> Measure:
+    """`measure(phase, work)` times `work` for a number of rounds; `before` runs ahead of each and is not timed."""
+
+    def run(
+        phase: str, work: Callable[[], object], before: Callable[[], None] = lambda: None, rounds: int = 1, cold: bool = False
+    ) -> None:
+        benchmark.group = "cold" if cold else None
+        began = time.monotonic()
+
+        def setup() -> None:
+            values = benchmark.stats.stats.data
+            spent = time.monotonic() - began
+            # The limit holds for one call: a round that could be cut by it because of those before is not begun.
+            if values and (spent > PHASE_BUDGET_S or spent + max(values) > pytestconfig.option.time_limit):
+                raise BudgetSpent
+            before()
+
+        journal.begin(phase, cold)
+        try:
+            benchmark.pedantic(work, setup=setup, rounds=rounds)
+        except BudgetSpent:
+            pass
+        journal.end(list(benchmark.stats.stats.data))
+
+    return run
+
+
+JOURNAL = pytest.StashKey[Journal]()
+ENGINE = pytest.StashKey[SimpleNamespace]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+    """Writes down why a phase failed, while the engine is still there to ask."""
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, Exception) and not isinstance(error, pytest.skip.Exception) and JOURNAL in item.config.stash:
+        adapter = item.config.stash[ENGINE].adapter if ENGINE in item.config.stash else None
+        outcome, reason = explain(error, adapter.log if adapter else None, item.config.option.memory_limit)
+        item.config.stash[JOURNAL].write("error", outcome=outcome, reason=reason)
+    return (yield)
+
+
+def explain(error: Exception, log: Path | None, memory_limit: int) -> tuple[str, str]:
+    """The outcome that an error stands for, and its reason in one line."""
+    if isinstance(error, Unavailable):
+        return "unavailable", str(error)
+    if memory := exhausted_memory(error, log):
+        heap = f", which is sized from the limit of {memory_limit / 2**30:.2f} GiB" if memory == "Java heap" else ""
+        return "out-of-memory", f"the {memory} memory was exhausted{heap}"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return "failed", f"{type(error).__name__}: {first[:500]}" + (f" (log: {log})" if log else "")

@@ -1,0 +1,101 @@
+"""What a case needs before it starts: its data, and the accuracy that counts as trained.
+
+    python -m benchmarks.preparation ROWS SEED    makes all of it, so that the supervisor need not hold the data
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.cases import Case
+from commandline import BadInput
+from datasets import flowers, scores, store
+from datasets.synthetic import Stream, posterior
+
+TEST_ROWS = 100_000
+LARGEST_WARMUP = 1_000_000
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Paths of a case's Parquet folders. `test` is None for the real flowers, which are scored by cross-validation."""
+
+    train: Path
+    warmup: Path
+    test: Path | None
+
+
+def inputs(rows: int, seed: int) -> Inputs:
+    """The data of a case, made first where it is missing. Warm-up rows are others, as many, up to a million."""
+    return Inputs(
+        train=store.cached(rows, seed),
+        warmup=store.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
+        test=None if rows == flowers.ROWS else store.cached(TEST_ROWS, seed, Stream.TEST),
+    )
+
+
+def target_accuracy(case: Case) -> float:
+    """The accuracy from which on a training counts.
+
+    logistic: that of the maximum-likelihood fit, less 0.002. Networks: the Bayes accuracy of the test rows, less 0.002
+    from 100,000 training rows on, 0.01 from 10,000 on, 0.02 below. The real flowers: 0.93.
+    """
+    if case.rows == flowers.ROWS:
+        return 0.93
+    if case.model == "logistic":
+        return logistic_accuracy(case.rows, case.seed) - 0.002
+    features, species = test_rows(case.seed)
+    bayes = scores.accuracy(species, posterior(features).argmax(axis=1))
+    return bayes - (0.002 if case.rows >= 100_000 else 0.01 if case.rows >= 10_000 else 0.02)
+
+
+def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """The unseen flowers on which every case with this seed is scored."""
+    features, species = store.read(store.cached(TEST_ROWS, seed, Stream.TEST))
+    assert species is not None
+    return features, species
+
+
+def logistic_accuracy(rows: int, seed: int) -> float:
+    """Test accuracy of the maximum-likelihood logistic regression on the same rows, at most the first million."""
+    kept = store.cache_folder() / f"logistic-{rows}-seed{seed}-format{store.FORMAT}.json"
+    if not kept.exists():
+        features, species = next(store.batches(store.cached(rows, seed)))
+        test_features, test_species = test_rows(seed)
+        codes = scores.logistic_maximum_likelihood(features, species, test_features)
+        kept.write_text(json.dumps(scores.accuracy(test_species, codes)))
+    return float(json.loads(kept.read_text()))
+
+
+def folds(seed: int, folder: Path) -> list[tuple[Path, Path, NDArray[np.int8]]]:
+    """Stratified folds of the real flowers, written into `folder`: files to train and to predict, and the truth."""
+    features, species = flowers.real_flowers()
+    generator = np.random.default_rng(seed)
+    fold = np.empty(len(species), dtype=int)
+    for code in range(len(flowers.SPECIES)):
+        members = generator.permutation(np.flatnonzero(species == code))
+        fold[members] = np.arange(len(members)) % FOLDS
+    written = []
+    for number in range(FOLDS):
+        train, test = folder / f"fold{number}-train.parquet", folder / f"fold{number}-test.parquet"
+        store.write(train, features[fold != number], species[fold != number])
+        store.write(test, features[fold == number], species[fold == number])
+        written.append((train, test, species[fold == number]))
+    return written
+
+
+if __name__ == "__main__":
+    try:
+        wanted_rows, wanted_seed = int(sys.argv[1]), int(sys.argv[2])
+        inputs(wanted_rows, wanted_seed)
+        if wanted_rows != flowers.ROWS:
+            logistic_accuracy(wanted_rows, wanted_seed)
+    except BadInput as error:
+        sys.exit(str(error))

@@ -1,0 +1,274 @@
+"""Runs one case in a process of its own: watches its time and memory from outside, ends it, says how it ended."""
+
+from __future__ import annotations
+
+import bisect
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case
+from benchmarks.environment import ROOT
+from benchmarks.journal import Reader
+from benchmarks.processes import Sample, Tree, adopt_orphans
+from benchmarks.records import Phase, Quality, Record
+
+SAMPLE_S = 0.05
+BETWEEN_PHASES_S = 120.0
+"""How long a case may take outside its phases: starting Python, scoring the model."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a case may take. `time_s` holds for each call of each phase, `memory_bytes` for the whole process tree."""
+
+    time_s: float
+    memory_bytes: int
+    rounds: int = 3
+
+
+def command(case: Case, limits: Limits, folder: Path) -> list[str]:
+    """The pytest run that measures `case` and keeps its journal in `folder`."""
+    options = {
+        "framework": case.framework,
+        "model": case.model,
+        "rows": case.rows,
+        "track": case.track,
+        "threads": case.threads,
+        "seed": case.seed,
+        "rounds": limits.rounds,
+        "time-limit": limits.time_s,
+        "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
+        "case-folder": folder,
+    }
+    pytest = [sys.executable, "-m", "pytest", "benchmarks", "-c", "pyproject.toml", "-s", "-q", "-p", "no:cacheprovider"]
+    return pytest + [f"--{name}={value}" for name, value in options.items()]
+
+
+def run(
+    case: Case,
+    limits: Limits,
+    folder: Path,
+    run_name: str,
+    watch: Callable[[str | None], None] = lambda phase: None,
+    argv: Sequence[str] | None = None,
+) -> Record:
+    """Runs a case to its end, whatever that is, and returns its record. No process of it is left when this returns.
+
+    `folder` takes its journal and its logs; `watch` is told the phase many times a second; `argv` runs another
+    command than the case's own, which is how the tests get at a process that sleeps, crashes or eats memory.
+    """
+    folder = folder.resolve()
+    (folder / "tmp").mkdir(parents=True)
+    adopt_orphans()
+    threads = str(case.threads)
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "TMPDIR": str(folder / "tmp"),
+        **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
+    }
+    story = Story(Reader(folder))
+    began = time.monotonic()
+    with (folder / "output.log").open("wb") as output:
+        process = subprocess.Popen(
+            list(argv or command(case, limits, folder)),
+            cwd=ROOT,
+            env=environment,
+            # We never write: the child reads the end of this pipe when we are gone, and then goes too.
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    tree = Tree(process.pid)
+    verdict: tuple[str, str] | None = None
+    try:
+        while process.poll() is None and verdict is None:
+            story.samples.append(tree.sample(time.monotonic()))
+            story.read()
+            watch(story.phase)
+            verdict = over_limit(story, limits, began)
+            if verdict is None:
+                # Returns at once when the process ends, so that no case is charged for our sleeping.
+                _wait(process, SAMPLE_S)
+    finally:
+        with uninterrupted():
+            tree.end()
+            process.stdin.close()  # type: ignore[union-attr]
+            exit_code = process.wait()
+            wall_seconds = time.monotonic() - began
+            shutil.rmtree(folder / "tmp", ignore_errors=True)
+    story.read()
+    outcome, phase, reason = conclude(story, verdict, exit_code, folder)
+    if outcome == "ok":
+        shutil.rmtree(folder)
+    return Record(
+        run=run_name,
+        case=case,
+        outcome=outcome,
+        phase=phase,
+        reason=reason,
+        phases=story.phases(),
+        first_prediction_seconds=story.first_prediction(began) if case.rows <= 1_000_000 else None,
+        wall_seconds=wall_seconds,
+        quality=Quality(**story.quality) if story.quality else None,
+        recipe=story.recipe,
+        model_bytes=story.model_bytes,
+    )
+
+
+@dataclass
+class Call:
+    """The calls of one phase in one pass: when they began and ended, and how long each took by the case's own clock."""
+
+    phase: str
+    cold: bool
+    began: float
+    ended: float | None = None
+    seconds: tuple[float, ...] = ()
+
+
+class Story:
+    """What is known of a running case: its journal so far, and the samples of its process tree."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.samples: list[Sample] = []
+        self.calls: list[Call] = []
+        self.error: tuple[str, str | None, str] | None = None
+        self.quality: dict[str, Any] | None = None
+        self.recipe: dict[str, Any] = {}
+        self.model_bytes: int | None = None
+
+    def read(self) -> None:
+        """Takes in what the case has written since."""
+        for line in self._reader.new():
+            match line.pop("event"), line.pop("time"):
+                case "begin", at:
+                    self.calls.append(Call(line["phase"], line["cold"], at))
+                case "end", at:
+                    self.calls[-1].ended = at
+                    self.calls[-1].seconds = tuple(line["seconds"])
+                case "error", _:
+                    self.error = (line["outcome"], self.phase, line["reason"])
+                case "model", _:
+                    self.recipe, self.model_bytes = line["recipe"], line["model_bytes"]
+                case "quality", at:
+                    self.quality = line
+                    self.calls[-1].ended = at
+
+    @property
+    def phase(self) -> str | None:
+        """The phase that is running now, or None between phases."""
+        return self.calls[-1].phase if self.calls and self.calls[-1].ended is None else None
+
+    def phases(self) -> dict[str, Phase]:
+        """Every phase that ended, with what its process tree took meanwhile."""
+        phases: dict[str, Phase] = {}
+        cold = {call.phase: call.seconds for call in self.calls if call.cold}
+        for call in self.calls:
+            if call.ended is not None and not call.cold and call.seconds:
+                phases[call.phase] = Phase(
+                    seconds=call.seconds,
+                    warmup_seconds=cold.get(call.phase, ()),
+                    cpu_seconds=self._cpu_at(call.ended) - self._cpu_at(call.began),
+                    span_seconds=call.ended - call.began,
+                    peak_memory_bytes=self._peak(call.began, call.ended),
+                )
+        return phases
+
+    def _cpu_at(self, moment: float) -> float:
+        """CPU seconds of the tree at a moment, on the line between the samples before and after it."""
+        after = bisect.bisect([sample.time for sample in self.samples], moment)
+        if after == 0:
+            return 0.0
+        before = self.samples[after - 1]
+        if after == len(self.samples):
+            return before.cpu_seconds
+        share = (moment - before.time) / (self.samples[after].time - before.time)
+        return before.cpu_seconds + share * (self.samples[after].cpu_seconds - before.cpu_seconds)
+
+    def _peak(self, began: float, ended: float) -> int | None:
+        """The largest memory from the last sample before `began` to the first after `ended`."""
+        times = [sample.time for sample in self.samples]
+        near = self.samples[max(bisect.bisect(times, began) - 1, 0) : bisect.bisect(times, ended) + 1]
+        return max((sample.memory_bytes for sample in near), default=None)
+
+    def first_prediction(self, began: float) -> float | None:
+        """Wall seconds from the start of the process to the first prediction of one flower, in the cold pass."""
+        ends = [call.ended for call in self.calls if call.phase == "predict_one" and call.cold and call.ended]
+        return ends[0] - began if ends else None
+
+
+def over_limit(story: Story, limits: Limits, began: float) -> tuple[str, str] | None:
+    """The outcome and reason of a case that is beyond a limit now, or None."""
+    now = story.samples[-1]
+    if now.memory_bytes > limits.memory_bytes:
+        taken, allowed = now.memory_bytes / 2**30, limits.memory_bytes / 2**30
+        return "out-of-memory", f"the processes took {taken:.2f} GiB of the {allowed:.2f} GiB allowed"
+    call = story.calls[-1] if story.calls else None
+    if call and call.ended is None and call.phase != "quality":
+        # The conftest begins no further round that the limit could cut, so the first one is what is too long.
+        if now.time - call.began > limits.time_s:
+            return "timeout", f"{call.phase} took longer than the {limits.time_s:g} s allowed"
+    else:
+        since = call.ended or call.began if call else began
+        allowance = max(BETWEEN_PHASES_S, limits.time_s)
+        if now.time - since > allowance:
+            doing = "scoring the model" if call and call.phase == "quality" else "getting from one phase to the next"
+            return "timeout", f"{doing} took longer than {allowance:g} s"
+    return None
+
+
+def conclude(
+    story: Story, verdict: tuple[str, str] | None, exit_code: int, folder: Path
+) -> tuple[str, str | None, str | None]:
+    """Outcome, phase and reason of a case whose process has ended."""
+    if verdict:
+        return verdict[0], story.phase, verdict[1]
+    if story.error:
+        return story.error
+    if exit_code == 0 and story.quality and "close" in [call.phase for call in story.calls if call.ended]:
+        return "ok", None, None
+    log = folder / "output.log"
+    if exit_code == -signal.SIGKILL:
+        # Nobody here sends KILL without a verdict: it was the kernel, short of memory, or a person.
+        return "out-of-memory" if _kernel_killed() else "failed", story.phase, (
+            f"the process was killed by signal 9 from outside, by the system short of memory or by hand (log: {log})"
+        )
+    how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
+    return "failed", story.phase, f"the process ended with {how} before the case did (log: {log})"
+
+
+def _kernel_killed() -> bool:
+    """Whether the kernel's out-of-memory killer has been at work in our control group."""
+    try:
+        events = Path("/sys/fs/cgroup/memory.events").read_text()
+    except OSError:
+        return False
+    return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in events.splitlines())
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    try:
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Puts Ctrl-C off for the moment in which a tree is ended: a second one must not leave half of it behind."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
