@@ -1,10 +1,10 @@
 """The contract that every framework fulfils, and the words that it uses.
 
-    with Adapter() as adapter:
-        adapter.start(resources)
-        table = adapter.load(path)
-        model = adapter.train(table, "mlp", seed=0)
-        codes = adapter.predict(model, table)
+with Adapter() as adapter:
+    adapter.start(resources)
+    table = adapter.load(path)
+    model = adapter.train(table, "mlp", seed=0)
+    codes = adapter.predict(model, table)
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What can go wrong in an adapter, and how the one kind that is a result, memory, is recognised.
 
-    Exception
-    ├── BadInput (commandline)   what the user handed in is wrong: exit code 2
-    │   └── NoSpecies            a table without species was handed to train
-    └── Unavailable              a part is missing: the package, Java, the GPU
+Exception
+├── BadInput (commandline)   what the user handed in is wrong: exit code 2
+│   └── NoSpecies            a table without species was handed to train
+└── Unavailable              a part is missing: the package, Java, the GPU
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def missing(module: str | None = None) -> str | None:
     if int(re.match(r"\d+", found)[0]) < OLDEST:  # type: ignore[index]
         return f"Java is {found}, and {OLDEST} is the oldest that serves. {INSTALL}"
     if module:
-        listed = subprocess.run([str(executable()), "--list-modules"], capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(
+            [str(executable()), "--list-modules"], capture_output=True, text=True, check=False
+        ).stdout
         if f"{module}@" not in listed:
             return f"this Java {found} is a trimmed one without the module {module}. {INSTALL}"
     return None

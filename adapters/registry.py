@@ -54,7 +54,9 @@ class Framework:
         except pynvml.NVMLError as error:
             return f"there is no NVIDIA GPU here ({error})"
         if (self.version or "").endswith("+cpu"):
-            return f"there is a GPU, but {self.distribution} {self.version} is a build without CUDA. Install one with it"
+            return (
+                f"there is a GPU, but {self.distribution} {self.version} is a build without CUDA. Install one with it"
+            )
         return None
 
     def create(self, track: str = "tuned") -> Adapter:

@@ -82,7 +82,9 @@ class TensorFlow(Adapter):
         network.fit(features, species, epochs=5, verbose=0)
         return {"solver": "Adam", "batch": 32, "epochs": 5, "learning_rate": 1e-3, "data": "fit"}
 
-    def _train_by_epochs(self, network: keras.Model, features: tf.Tensor, species: tf.Tensor, model: str) -> dict[str, Any]:
+    def _train_by_epochs(
+        self, network: keras.Model, features: tf.Tensor, species: tf.Tensor, model: str
+    ) -> dict[str, Any]:
         plan = schedule(len(features))
         peak = {"logistic": 0.1, "mlp": 0.1, "deep": 0.002}[model]
         optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(peak, plan.steps))

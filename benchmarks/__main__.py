@@ -32,7 +32,9 @@ def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
     return typer.Option(parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated.")
 
 
-Profile = Annotated[str, typer.Option(parser=commandline.one_of("profile", lambda: tuple(PROFILES)), metavar="quick|full")]
+Profile = Annotated[
+    str, typer.Option(parser=commandline.one_of("profile", lambda: tuple(PROFILES)), metavar="quick|full")
+]
 Frameworks = Annotated[list[str] | None, _names("framework", tuple(registry.FRAMEWORKS))]
 Models = Annotated[list[str] | None, _names("model", MODELS)]
 Rows = Annotated[
@@ -40,7 +42,9 @@ Rows = Annotated[
     typer.Option(parser=commandline.rows, metavar="N", help="150 (the real flowers), 10_000, 1e6. May be repeated."),
 ]
 Tracks = Annotated[list[str] | None, _names("track", TRACKS)]
-Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores a case may use; as many as there are if not given.")]
+Threads = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Cores a case may use; as many as there are if not given.")
+]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of the flowers and of the training.")]
 
 
@@ -79,14 +83,20 @@ def run(
     rows: Rows = None,
     track: Tracks = None,
     threads: Threads = environment.usable_cores(),
-    time_limit: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds that one call of a phase may take.")] = 600.0,
+    time_limit: Annotated[
+        float, typer.Option(min=0.1, metavar="S", help="Seconds that one call of a phase may take.")
+    ] = 600.0,
     memory_limit: Annotated[
         int | None,
         typer.Option(
-            parser=commandline.size, metavar="8GiB", help="Memory of a case, JVM included; 3/4 of the machine's if not given."
+            parser=commandline.size,
+            metavar="8GiB",
+            help="Memory of a case, JVM included; 3/4 of the machine's if not given.",
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 5 s.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 5 s.")
+    ] = 3,
     seed: Seed = 0,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder for the run; one under reports/runs/ if not given.")
@@ -129,7 +139,12 @@ def _matrix(
 
 def _run_with_progress(folder: Path, matrix: list[Case], limits: Limits) -> None:
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("cases"), TimeElapsedColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cases"),
+        TimeElapsedColumn(),
+        console=console,
     )
     task = bar.add_task("starting", total=len(matrix))
     now = {"case": "", "phase": "", "since": time.monotonic()}

@@ -1,6 +1,6 @@
 """One pytest run measures one case: pytest-benchmark holds the clock, this file holds the case.
 
-    pytest benchmarks --framework pytorch-cpu --model mlp --rows 10_000
+pytest benchmarks --framework pytorch-cpu --model mlp --rows 10_000
 """
 
 from __future__ import annotations
@@ -122,7 +122,11 @@ def measure(benchmark: BenchmarkFixture, journal: Journal, pytestconfig: pytest.
     """`measure(phase, work)` times `work` for a number of rounds; `before` runs ahead of each and is not timed."""
 
     def run(
-        phase: str, work: Callable[[], object], before: Callable[[], None] = lambda: None, rounds: int = 1, cold: bool = False
+        phase: str,
+        work: Callable[[], object],
+        before: Callable[[], None] = lambda: None,
+        rounds: int = 1,
+        cold: bool = False,
     ) -> None:
         benchmark.group = "cold" if cold else None
         began = time.monotonic()

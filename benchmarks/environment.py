@@ -17,7 +17,19 @@ from adapters import java, registry
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    *("numpy", "scipy", "scikit-learn", "torch", "tensorflow", "keras", "h2o", "pyspark", "pyarrow", "pandas", "polars"),
+    *(
+        "numpy",
+        "scipy",
+        "scikit-learn",
+        "torch",
+        "tensorflow",
+        "keras",
+        "h2o",
+        "pyspark",
+        "pyarrow",
+        "pandas",
+        "polars",
+    ),
     *("pytest", "pytest-benchmark", "psutil"),
 )
 

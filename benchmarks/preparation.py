@@ -1,6 +1,6 @@
 """What a case needs before it starts: its data, and the accuracy that counts as trained.
 
-    python -m benchmarks.preparation ROWS SEED    makes all of it, so that the supervisor need not hold the data
+python -m benchmarks.preparation ROWS SEED    makes all of it, so that the supervisor need not hold the data
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import psutil
 
+ADOPTS = sys.platform == "linux"
+"""Whether the system can make orphans children of a process that asks for them."""
+
 GRACE_S = 0.7
 """Time between TERM and KILL: with the look-around before and after, a tree is gone within 2 s."""
 
@@ -23,8 +26,8 @@ class Sample:
 
 
 def adopt_orphans() -> None:
-    """Has processes whose parent died become children of this one, where the system can (Linux): none gets lost."""
-    if sys.platform == "linux":
+    """Has processes whose parent died become children of this one, where the system can: none gets lost."""
+    if ADOPTS:
         pr_set_child_subreaper = 36
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
@@ -38,14 +41,13 @@ class Tree:
 
     def _look(self) -> None:
         """Takes in the members that are new. Whoever was seen once stays a member, also when its parent is gone."""
-        for member in [self._root, *self._members]:
+        # Where orphans are adopted, all are our descendants. Elsewhere those of a dead member are found through it.
+        ancestors = [psutil.Process(), *([] if ADOPTS else self._members)]
+        for ancestor in ancestors:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in member.children(recursive=True):
-                    self._members.setdefault(child, 0.0)
-        # Orphans that were born and left between two looks: nobody else's children end up with us.
-        for child in psutil.Process().children():
-            if child.create_time() >= self._root.create_time():
-                self._members.setdefault(child, 0.0)
+                for child in ancestor.children(recursive=True):
+                    if child.create_time() >= self._root.create_time():
+                        self._members.setdefault(child, 0.0)
 
     def sample(self, time: float) -> Sample:
         """Memory and CPU of the tree. CPU seconds of members that have ended stay counted as last seen."""

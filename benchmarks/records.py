@@ -1,6 +1,6 @@
 """Record: what one case left behind. Append-only JSON Lines, a line as soon as the case ends.
 
-    schema 1    the first
+schema 1    the first
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from benchmarks.journal import Reader
 from benchmarks.processes import Sample, Tree, adopt_orphans
 from benchmarks.records import Phase, Quality, Record
 
-SAMPLE_S = 0.05
+SAMPLE_S = 0.1
 BETWEEN_PHASES_S = 120.0
 """How long a case may take outside its phases: starting Python, scoring the model."""
 
@@ -49,7 +49,18 @@ def command(case: Case, limits: Limits, folder: Path) -> list[str]:
         "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
         "case-folder": folder,
     }
-    pytest = [sys.executable, "-m", "pytest", "benchmarks", "-c", "pyproject.toml", "-s", "-q", "-p", "no:cacheprovider"]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks",
+        "-c",
+        "pyproject.toml",
+        "-s",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     return pytest + [f"--{name}={value}" for name, value in options.items()]
 
 
@@ -70,7 +81,7 @@ def run(
     (folder / "tmp").mkdir(parents=True)
     adopt_orphans()
     threads = str(case.threads)
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(folder / "tmp"),
         **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
@@ -241,8 +252,10 @@ def conclude(
     log = folder / "output.log"
     if exit_code == -signal.SIGKILL:
         # Nobody here sends KILL without a verdict: it was the kernel, short of memory, or a person.
-        return "out-of-memory" if _kernel_killed() else "failed", story.phase, (
-            f"the process was killed by signal 9 from outside, by the system short of memory or by hand (log: {log})"
+        return (
+            "out-of-memory" if _kernel_killed() else "failed",
+            story.phase,
+            (f"the process was killed by signal 9 from outside, by the system short of memory or by hand (log: {log})"),
         )
     how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
     return "failed", story.phase, f"the process ended with {how} before the case did (log: {log})"

@@ -29,7 +29,13 @@ def make(
 
     Begins where an interrupted call stopped, and makes damaged parts again.
     """
-    columns = [TextColumn("making flowers"), BarColumn(), MofNCompleteColumn(), TextColumn("rows"), TimeRemainingColumn()]
+    columns = [
+        TextColumn("making flowers"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("rows"),
+        TimeRemainingColumn(),
+    ]
     with Progress(*columns, console=error, transient=True) as progress:
         task = progress.add_task("", total=rows)
         mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows))
@@ -65,7 +71,9 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
     for name, count, total in zip(SPECIES, counts, sums, strict=True):
         means = "".join(f"{value:>18.3f}" for value in total / max(count, 1))
         print(f"{name:12}{count:>14,}{means}")
-    print(f"Bayes accuracy {correct / manifest.rows:.4f}, Bayes log-loss {loss / manifest.rows:.4f} (of the fitted Gaussians)")
+    print(
+        f"Bayes accuracy {correct / manifest.rows:.4f}, Bayes log-loss {loss / manifest.rows:.4f} (of the fitted Gaussians)"
+    )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,7 +53,9 @@ class Manifest:
         try:
             return cls(**json.loads((folder / MANIFEST).read_text()))
         except FileNotFoundError:
-            raise BadInput(f"{folder} is no dataset: it has no {MANIFEST}. Make one with python -m datasets make") from None
+            raise BadInput(
+                f"{folder} is no dataset: it has no {MANIFEST}. Make one with python -m datasets make"
+            ) from None
         except (ValueError, TypeError) as error:
             raise BadInput(f"{folder / MANIFEST} is damaged ({error}). Make the dataset again") from None
 
@@ -69,7 +72,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irisbench"
 
 
-def cached(rows: int, seed: int = 0, stream: Stream = Stream.TRAIN, progress: Callable[[int], None] | None = None) -> Path:
+def cached(
+    rows: int, seed: int = 0, stream: Stream = Stream.TRAIN, progress: Callable[[int], None] | None = None
+) -> Path:
     """The folder of a dataset in the cache, made or mended first where need be. See `make` for the arguments."""
     folder = cache_folder() / f"{stream.name.lower()}-{rows}-seed{seed}-format{FORMAT}"
     make(folder, rows, seed, stream, progress)
@@ -141,12 +146,14 @@ def make(
     return mended
 
 
-def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8]) -> None:
-    """Writes one Parquet file as adapters read it: features in cm, shape (n_rows, 4), species codes (n_rows,)."""
-    columns = [*(np.ascontiguousarray(features[:, i]) for i in range(len(FEATURES))), species]
+def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8] | None) -> None:
+    """Writes one Parquet file as adapters read it: features in cm, shape (n_rows, 4), species codes (n_rows,) if any."""
+    columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(features[:, i]) for i, name in enumerate(FEATURES)}
+    if species is not None:
+        columns["species"] = species
     # Random digits do not compress, and an encoding would be undone by every reader.
     pa.parquet.write_table(
-        pa.Table.from_arrays([pa.array(column) for column in columns], schema=SCHEMA),
+        pa.table(columns, schema=pa.schema([field for field in SCHEMA if field.name in columns])),
         path,
         row_group_size=2 * CHUNK_ROWS,
         compression="none",

@@ -15,8 +15,8 @@ from commandline import BadInput
 from datasets.flowers import FEATURES, SPECIES
 
 
-def read(path: Path, with_species: bool) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), all 0 unless `with_species`.
+def read(path: Path, with_species: bool) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+    """Features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None unless `with_species`.
 
     Columns may be in any order, beside others, and be written as scikit-learn, R and Kaggle do ("sepal width (cm)",
     "Sepal.Width", "SepalWidthCm"). Species are names or the codes 0, 1, 2. BadInput names file, row and column.
@@ -33,8 +33,7 @@ def read(path: Path, with_species: bool) -> tuple[NDArray[np.float32], NDArray[n
     features = np.empty((len(table), len(FEATURES)), dtype=np.float32)
     for i, name in enumerate(FEATURES):
         features[:, i] = _numbers(path, name, columns[_plain(name)])
-    species = _species(path, columns["species"]) if with_species else np.zeros(len(table), dtype=np.int8)
-    return features, species
+    return features, _species(path, columns["species"]) if with_species else None
 
 
 def _open(path: Path) -> pa.Table:

@@ -1,0 +1,210 @@
+"""python -m adapters: trains a framework's model on your flowers, and predicts with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import psutil
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+import commandline
+from adapters import registry
+from adapters.base import MODELS, TRACKS, Adapter, Resources
+from adapters.errors import Unavailable, exhausted_memory
+from commandline import BadInput
+from datasets import store, tables
+from datasets.flowers import SPECIES
+
+CARD = "model.json"
+"""What a model folder says of itself: the framework that made it, and how."""
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+error = Console(stderr=True, highlight=False)
+
+Framework = Annotated[
+    str,
+    typer.Option(
+        parser=commandline.one_of("framework", lambda: tuple(registry.FRAMEWORKS)), metavar="NAME", help="See list."
+    ),
+]
+Model = Annotated[str, typer.Option(parser=commandline.one_of("model", lambda: MODELS), metavar="|".join(MODELS))]
+Track = Annotated[str, typer.Option(parser=commandline.one_of("track", lambda: TRACKS), metavar="|".join(TRACKS))]
+Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
+Memory = Annotated[
+    int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")
+]
+CORES = os.cpu_count() or 1
+HALF = f"{psutil.virtual_memory().total // 2**21}MiB"
+
+
+@app.command("list")
+def list_() -> None:
+    """Show every framework: whether it can run here, or the reason why not and what to type."""
+    table = Table()
+    table.add_column("framework", no_wrap=True)
+    table.add_column("device")
+    table.add_column("version", no_wrap=True)
+    table.add_column("available", overflow="fold")
+    for name, row in registry.FRAMEWORKS.items():
+        reason = row.missing()
+        table.add_row(name, row.device, row.version or "", f"no: {reason}" if reason else "[green]yes[/]")
+    Console().print(table)
+
+
+@app.command()
+def train(
+    framework: Framework,
+    model: Model,
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Flowers with their species, CSV or Parquet.")],
+    output: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The model's folder; a model that is there is replaced.")
+    ],
+    track: Track = "tuned",
+    threads: Threads = CORES,
+    memory: Memory = HALF,  # type: ignore[assignment]
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random in the training.")] = 0,
+) -> None:
+    """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
+        raise BadInput(f"{output} is there already and is no model; name another folder")
+    features, species = tables.read(data, with_species=True)
+    if absent := sorted(set(range(len(SPECIES))) - set(np.unique(species).tolist())):
+        raise BadInput(
+            f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
+        )
+    with _engine(framework, track, threads, memory) as (adapter, folder, status):
+        if reason := adapter.supports(model):
+            raise BadInput(f"{framework} does not do {model}: {reason}")
+        store.write(folder / "flowers.parquet", features, species)
+        status.update(f"{framework}: training {model} on {len(features):,} flowers")
+        trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
+        beside = output.with_name(f".{output.name}.{os.getpid()}")
+        try:
+            (beside / "model").mkdir(parents=True)
+            adapter.save(trained, beside / "model")
+            card = {"framework": framework, "version": registry.FRAMEWORKS[framework].version, "model": model}
+            card |= {"track": track, "rows": len(features), "seed": seed, "recipe": adapter.describe(trained)}
+            (beside / CARD).write_text(json.dumps(card, indent=1))
+            if output.exists():
+                shutil.rmtree(output)
+            beside.rename(output)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    print(f"{output}: {model}, trained by {framework} on {len(features):,} flowers")
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that train wrote.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Flowers to name, CSV or Parquet.")],
+    output: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write.")],
+    threads: Threads = CORES,
+    memory: Memory = HALF,  # type: ignore[assignment]
+) -> None:
+    """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input."""
+    card = _card(model)
+    if output.is_dir():
+        raise BadInput(f"{output} is a folder; name a file to write")
+    features, _ = tables.read(data, with_species=False)
+    with _engine(card["framework"], card["track"], threads, memory) as (adapter, folder, status):
+        store.write(folder / "flowers.parquet", features, None)
+        status.update(f"{card['framework']}: predicting {len(features):,} flowers")
+        try:
+            restored = adapter.restore(model / "model")
+        except Exception as problem:
+            raise BadInput(
+                f"{model} holds no model that {card['framework']} can read ({_first_line(problem)})"
+            ) from None
+        table = adapter.load(folder / "flowers.parquet")
+        codes, probabilities = adapter.predict(restored, table), adapter.predict_proba(restored, table)
+        _write(output, codes, probabilities)
+    print(f"{output}: {len(features):,} predictions by {card['framework']}")
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    """What the folder says of its model; BadInput if it is no model."""
+    try:
+        card = json.loads((folder / CARD).read_text())
+        if card["framework"] not in registry.FRAMEWORKS or card["track"] not in TRACKS:
+            raise ValueError(f"made by {card['framework']!r}, which this irisbench does not know")
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"{folder} is no model: it has no {CARD}. Make one with python -m adapters train") from None
+    except (ValueError, KeyError, TypeError) as problem:
+        raise BadInput(f"{folder} is no model: its {CARD} is not one that train wrote ({problem})") from None
+    return card
+
+
+def _write(output: Path, codes: np.ndarray, probabilities: np.ndarray) -> None:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        with beside.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["species", *(f"probability_{name}" for name in SPECIES)])
+            for code, row in zip(codes.tolist(), probabilities.tolist(), strict=True):
+                writer.writerow([SPECIES[code], *(f"{value:.6f}" for value in row)])
+        beside.replace(output)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[tuple[Adapter, Path, Status]]:
+    """A framework that has been started, a folder for its files, and the line that tells the user what it is doing."""
+    row = registry.FRAMEWORKS[framework]
+    if reason := row.missing():
+        raise BadInput(f"{framework} is unavailable: {reason}")
+    folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
+    keep = False
+    try:
+        with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
+            try:
+                adapter.start(Resources(threads, memory, folder, row.device))
+                yield adapter, folder, status
+            except BadInput:
+                raise
+            except Unavailable as problem:
+                raise BadInput(f"{framework} is unavailable: {problem}") from None
+            except Exception as problem:
+                # Told while the engine is still up: some of its errors cannot be read once it is gone.
+                keep = adapter.log is not None
+                memory_kind = exhausted_memory(problem, adapter.log)
+                what = (
+                    f"ran out of memory ({memory_kind}); give it more with --memory"
+                    if memory_kind
+                    else _first_line(problem)
+                )
+                status.stop()
+                error.print(
+                    f"error: {framework} {what}" + (f" (log: {adapter.log})" if keep else ""),
+                    soft_wrap=True,
+                    markup=False,
+                )
+                raise typer.Exit(1) from None
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first_line(problem: Exception) -> str:
+    text = next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
+    return f"{type(problem).__name__}: {text}"
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    commandline.main(app, "adapters")
