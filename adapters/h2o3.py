@@ -95,8 +95,12 @@ class H2O(Adapter):
                 tuned = {"solver": "L_BFGS", "objective_epsilon": 1e-3}
             return H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **tuned)
         if self.track == "tuned":
-            # A million visits to rows, and one scoring, at the end.
-            tuned = {"epochs": max(1.0, 1e6 / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
+            # A million visits to rows, but few rows are not learned by heart; and one scoring, at the end.
+            tuned = {
+                "epochs": min(max(1.0, 1e6 / rows), 300.0),
+                "score_interval": 1e9,
+                "overwrite_with_best_model": False,
+            }
         return H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **tuned)
 
     def predict(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.int8]:

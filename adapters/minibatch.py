@@ -18,8 +18,12 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
 
-def schedule(rows: int, largest_batch: int = 2048, least_steps: int = 900) -> Schedule:
-    """Batches grow with the rows, up to where a step costs little more than its overhead; small data is seen often."""
+def schedule(rows: int, largest_batch: int = 2048, least_steps: int = 900, most_epochs: int = 40) -> Schedule:
+    """Batches grow with the rows, up to where a step costs little more than its overhead.
+
+    Few rows are seen often, for `least_steps` steps, but not for more than `most_epochs`: 150 flowers are soon known by
+    heart.
+    """
     batch = min(max(16, rows // 32), largest_batch, rows)
     steps_per_epoch = rows // batch
-    return Schedule(batch, -(-least_steps // steps_per_epoch), steps_per_epoch)
+    return Schedule(batch, min(-(-least_steps // steps_per_epoch), most_epochs), steps_per_epoch)

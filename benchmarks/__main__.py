@@ -95,7 +95,7 @@ def run(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 5 s.")
+        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 3 s.")
     ] = 3,
     seed: Seed = 0,
     output: Annotated[

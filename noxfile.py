@@ -1,0 +1,55 @@
+"""What people type: nox -s benchmark, report, tests, lint."""
+
+import os
+
+import nox
+
+# uv does not read pip's variable: what serves pip as a local wheelhouse serves here too.
+if "PIP_FIND_LINKS" in os.environ:
+    os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
+# Compiled once here, so that no framework is charged for it at its first import.
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["benchmark"]
+
+FRAMEWORKS = ("core", "scikit-learn", "pytorch", "tensorflow", "h2o", "spark")
+PATIENCE_S = 120
+"""After Ctrl-C: time to end the running case and to make the report of what there is."""
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    wanted = [word for group in groups for word in ("--group", group)]
+    session.install(*wanted, "--constraints", "constraints.txt")
+    session.env["PYTHONPATH"] = os.getcwd()
+
+
+@nox.session(reuse_venv=True)
+def benchmark(session: nox.Session) -> None:
+    """Measure the frameworks and make the report; arguments after -- go to the run (try -- --help)."""
+    install(session, *FRAMEWORKS)
+    session.run("python", "-m", "benchmarks", "run", *session.posargs, interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
+def report(session: nox.Session) -> None:
+    """Make the report of the newest run again, or of the runs named after --."""
+    install(session, "core")
+    session.run("python", "-m", "reports", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def tests(session: nox.Session) -> None:
+    """Run the tests, with real frameworks and real JVMs; arguments after -- go to pytest."""
+    install(session, *FRAMEWORKS, "tests")
+    session.run("pytest", *session.posargs, interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Check format, style and types with ruff and mypy."""
+    install(session, "core", "lint")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("mypy")

@@ -1,0 +1,70 @@
+"""Small real data, and the frameworks that are there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adapters import registry
+from datasets import store, synthetic
+from datasets.synthetic import Stream
+
+ROOT = Path(__file__).resolve().parent.parent
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def missing(framework: str) -> str | None:
+    """Why a framework cannot be tested here. In CI only a GPU may be missing: anything else fails, and is no skip."""
+    row = registry.FRAMEWORKS[framework]
+    reason = row.missing()
+    if reason and os.environ.get("CI") and row.device == "cpu":
+        pytest.fail(f"{framework} has to be there in CI, but {reason}")
+    return reason
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data cache of the tests' own; what the tests start inherits it."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["IRISBENCH_DATA"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def flowers_10_000(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """10,000 training rows in two part files, the smaller one first."""
+    folder = tmp_path_factory.mktemp("train")
+    features, species = synthetic.chunk(1, Stream.TRAIN, 0)
+    store.write(folder / "part-00000.parquet", features[:1_000], species[:1_000])
+    store.write(folder / "part-00001.parquet", features[1_000:10_000], species[1_000:10_000])
+    return folder
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs `python -m NAME ...` from the root, as a user would, and returns what it said."""
+
+    def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *map(str, words)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The line that bad input was answered with; fails when the answer was anything but one line and exit code 2."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr

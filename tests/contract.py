@@ -1,0 +1,127 @@
+"""What every adapter promises, as tests. A class that names its framework inherits them all.
+
+class TestMine(AdapterContract):
+    @pytest.fixture(scope="class")
+    def engine(self, started): ...yield a started adapter...
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters.base import Adapter
+from commandline import BadInput
+from datasets import scores, store, synthetic
+from datasets.flowers import FEATURES, real_flowers
+from datasets.synthetic import Stream
+
+QUALITY_FLOOR = {"logistic": 0.970, "mlp": 0.970}
+"""Accuracy that 10,000 rows must give on unseen flowers; the best possible is 0.983."""
+
+
+class AdapterContract:
+    """Needs a fixture `engine`: an adapter that has been started with one thread."""
+
+    floor = QUALITY_FLOOR
+    not_reproducible: dict[str, str] = {}
+    """Models that need not come out the same from the same seed, with the reason."""
+
+    @pytest.fixture(scope="class")
+    def table(self, engine: Adapter, flowers_10_000: Path) -> Any:
+        return engine.load(flowers_10_000)
+
+    @pytest.fixture(scope="class")
+    def unseen(self, engine: Adapter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
+        """A table of flowers from the test stream, written without their species, and the truth about them."""
+        features, species = synthetic.chunk(1, Stream.TEST, 0)
+        file = tmp_path_factory.mktemp("test") / "unseen.parquet"
+        store.write(file, features[:20_000], None)
+        return engine.load(file), features[:20_000], species[:20_000]
+
+    @pytest.fixture(scope="class", params=["logistic", "mlp"])
+    def model_name(self, request: pytest.FixtureRequest, engine: Adapter) -> str:
+        assert engine.supports(request.param) is None
+        return request.param
+
+    @pytest.fixture(scope="class")
+    def model(self, engine: Adapter, table: Any, model_name: str) -> Any:
+        return engine.train(table, model_name, seed=3)
+
+    def test_predict_gives_a_class_code_a_row(self, engine: Adapter, model: Any, unseen) -> None:
+        codes = engine.predict(model, unseen[0])
+        assert (codes.shape, codes.dtype) == ((20_000,), np.int8)
+        assert set(np.unique(codes)) <= {0, 1, 2}
+
+    def test_probabilities_sum_to_one_and_their_largest_is_the_prediction(self, engine, model, unseen) -> None:
+        probabilities = engine.predict_proba(model, unseen[0])
+        assert (probabilities.shape, probabilities.dtype) == ((20_000, 3), np.float32)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
+        codes = engine.predict(model, unseen[0])
+        chosen = probabilities[np.arange(20_000), codes]
+        np.testing.assert_allclose(chosen, probabilities.max(axis=1), atol=1e-5)
+
+    def test_the_model_is_good_enough_on_unseen_flowers(self, engine, model, model_name, unseen) -> None:
+        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.floor[model_name]
+
+    def test_predictions_come_in_the_order_of_the_files(self, engine, model, table) -> None:
+        features, species = synthetic.chunk(1, Stream.TRAIN, 0)
+        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= min(self.floor.values())
+
+    def test_one_flower_is_predicted_as_in_a_batch(self, engine, model, unseen) -> None:
+        codes = engine.predict(model, unseen[0])[:5]
+        assert [engine.predict_one(model, flower) for flower in unseen[1][:5].copy()] == codes.tolist()
+
+    def test_training_leaves_its_table_and_the_flower_unchanged(self, engine, model, model_name, table) -> None:
+        before = engine.predict_proba(model, table)
+        engine.train(table, model_name, seed=4)
+        np.testing.assert_array_equal(engine.predict_proba(model, table), before)
+        flower = real_flowers()[0][0].copy()
+        engine.predict_one(model, flower)
+        np.testing.assert_array_equal(flower, real_flowers()[0][0])
+
+    def test_the_same_seed_gives_the_same_model(self, engine, model, model_name, table, unseen) -> None:
+        again = engine.predict_proba(engine.train(table, model_name, seed=3), unseen[0])
+        if model_name in self.not_reproducible:
+            assert scores.accuracy(unseen[2], again.argmax(axis=1)) >= self.floor[model_name]
+        else:
+            np.testing.assert_allclose(again, engine.predict_proba(model, unseen[0]), atol=1e-6)
+
+    def test_a_restored_model_predicts_the_same(self, engine, model, unseen, tmp_path: Path) -> None:
+        engine.save(model, tmp_path)
+        restored = engine.restore(tmp_path)
+        np.testing.assert_allclose(
+            engine.predict_proba(restored, unseen[0]), engine.predict_proba(model, unseen[0]), atol=1e-6
+        )
+        np.testing.assert_array_equal(engine.predict(restored, unseen[0]), engine.predict(model, unseen[0]))
+        assert engine.predict_one(restored, unseen[1][0]) == engine.predict_one(model, unseen[1][0])
+
+    def test_the_recipe_is_told_in_json(self, engine, model) -> None:
+        recipe = json.loads(json.dumps(engine.describe(model)))
+        assert recipe["solver"]
+
+    def test_a_table_without_species_is_refused_for_training(self, engine, unseen) -> None:
+        with pytest.raises(BadInput, match="no column species"):
+            engine.train(unseen[0], "logistic", seed=0)
+
+    def test_a_wrong_table_is_refused_with_its_column(self, engine, tmp_path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as parquet
+
+        parquet.write_table(pa.table({name: [1.0] for name in FEATURES[:3]}), tmp_path / "narrow.parquet")
+        with pytest.raises(BadInput, match=r"narrow\.parquet has no column petal_width"):
+            engine.load(tmp_path / "narrow.parquet")
+        parquet.write_table(pa.table({name: ["wide"] for name in FEATURES}), tmp_path / "text.parquet")
+        with pytest.raises(BadInput, match=r"text\.parquet, column sepal_length is string"):
+            engine.load(tmp_path / "text.parquet")
+        (tmp_path / "noise.parquet").write_bytes(b"these are no flowers")
+        with pytest.raises(BadInput, match="cannot be read as Parquet"):
+            engine.load(tmp_path / "noise.parquet")
+
+    def test_close_may_be_called_twice(self, engine) -> None:
+        engine.close()
+        engine.close()

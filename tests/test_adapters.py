@@ -1,0 +1,226 @@
+"""Every framework that is there keeps the contract, obeys its threads, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adapters import registry
+from adapters.base import Adapter, Resources
+from adapters.errors import exhausted_memory
+from tests.conftest import ROOT, missing
+from tests.contract import AdapterContract
+
+GIB = 1 << 30
+JVM = ("h2o", "spark")
+
+
+def start(framework: str, folder: Path) -> Adapter:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    adapter = registry.FRAMEWORKS[framework].create()
+    adapter.start(Resources(1, 4 * GIB, folder, registry.FRAMEWORKS[framework].device))
+    return adapter
+
+
+class EngineContract(AdapterContract):
+    framework: str
+
+    @pytest.fixture(scope="class")
+    def engine(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
+        with start(self.framework, tmp_path_factory.mktemp("engine")) as adapter:
+            yield adapter
+
+
+class TestBaseline(EngineContract):
+    framework = "baseline"
+    floor = {"logistic": 0.32, "mlp": 0.32}
+
+
+class TestScikitLearn(EngineContract):
+    framework = "scikit-learn"
+
+    def test_libraries_use_the_threads_given(self, engine: Adapter) -> None:
+        from threadpoolctl import threadpool_info
+
+        engine.start(Resources(1, GIB, Path()))
+        assert {pool["num_threads"] for pool in threadpool_info()} == {1}
+
+
+class TestPyTorchOnCpu(EngineContract):
+    framework = "pytorch-cpu"
+
+    def test_torch_uses_the_threads_given(self, engine: Adapter) -> None:
+        import torch
+
+        assert torch.get_num_threads() == 1
+
+
+class TestPyTorchOnGpu(EngineContract):
+    framework = "pytorch-gpu"
+
+
+class TestTensorFlowOnCpu(EngineContract):
+    framework = "tensorflow-cpu"
+
+    def test_tensorflow_uses_the_threads_given(self, engine: Adapter) -> None:
+        import tensorflow as tf
+
+        assert tf.config.threading.get_intra_op_parallelism_threads() == 1
+        assert tf.config.threading.get_inter_op_parallelism_threads() == 1
+
+
+class TestTensorFlowOnGpu(EngineContract):
+    framework = "tensorflow-gpu"
+
+
+class TestH2O(EngineContract):
+    framework = "h2o"
+    not_reproducible = {"mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"}
+
+    # Before the contract's last test, which closes the engine.
+    def test_a_cluster_of_one_thread_listens_on_loopback_only(self, engine: Adapter) -> None:
+        import h2o
+
+        assert h2o.cluster().nodes[0]["nthreads"] == 1
+        assert listening_addresses() == {"127.0.0.1"}
+
+
+class TestSpark(EngineContract):
+    framework = "spark"
+
+    def test_a_session_of_one_thread_listens_on_loopback_only(self, engine: Adapter) -> None:
+        from pyspark import SparkContext
+
+        assert SparkContext.getOrCreate().defaultParallelism == 1
+        assert listening_addresses() == {"127.0.0.1"}
+
+
+def javas() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
+
+
+def listening_addresses() -> set[str]:
+    """The addresses on which Java processes of ours accept connections."""
+    sockets = [socket for java in javas() for socket in java.net_connections(kind="inet")]
+    assert sockets
+    return {socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == psutil.CONN_LISTEN}
+
+
+@pytest.mark.parametrize("framework", JVM)
+def test_the_jvm_is_gone_after_close(framework: str, tmp_path: Path) -> None:
+    adapter = start(framework, tmp_path)
+    running = javas()
+    assert running
+    adapter.close()
+    assert psutil.wait_procs(running, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize("framework", JVM)
+def test_the_jvm_does_not_outlive_a_killed_python(framework: str, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    script = f"""
+import sys, pathlib
+from adapters import registry
+from adapters.base import Resources
+adapter = registry.FRAMEWORKS["{framework}"].create()
+adapter.start(Resources(1, {GIB}, pathlib.Path("{tmp_path}")))
+print("started", flush=True)
+sys.stdin.read()
+"""
+    python = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert python.stdout is not None
+    assert any(line.strip() == "started" for line in python.stdout)
+    running = [child for child in psutil.Process(python.pid).children(recursive=True) if child.name() == "java"]
+    assert running
+    python.kill()
+    python.wait()
+    assert psutil.wait_procs(running, timeout=10)[1] == []
+    python.stdout.close()
+
+
+@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o", "spark"])
+def test_deep_is_trained_as_well(framework: str, command, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    words = [
+        "--framework",
+        framework,
+        "--model",
+        "deep",
+        "--track",
+        "default",
+        "--data",
+        ROOT / "datasets" / "iris.csv",
+    ]
+    done = command("adapters", "train", *words, "--output", tmp_path / "model")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model" / "model.json").exists()
+
+
+def test_listing_imports_no_framework() -> None:
+    script = (
+        "import sys\n"
+        "from adapters import registry\n"
+        "[row.missing() for row in registry.FRAMEWORKS.values()]\n"
+        "heavy = {'sklearn', 'torch', 'tensorflow', 'keras', 'h2o', 'pyspark'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o", "spark"])
+def test_an_adapter_imports_no_other_framework(framework: str) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    row = registry.FRAMEWORKS[framework]
+    others = {module for other in registry.FRAMEWORKS.values() if other.group != row.group for module in other.modules}
+    others -= {*row.modules, "numpy"}
+    script = (
+        "import sys\n"
+        "from adapters import registry\n"
+        f"registry.FRAMEWORKS[{framework!r}].create()\n"
+        f"others = {others!r} & set(sys.modules)\n"
+        "sys.exit(f'imported: {others}' if others else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_is_not_installed_is_a_reason_with_what_to_type() -> None:
+    row = registry.Framework("adapters.nowhere:Nothing", ("no_such_module",), "nowhere", "nowhere")
+    assert row.missing() == (
+        "no_such_module is not installed. Type: uv pip install --group nowhere --constraints constraints.txt"
+    )
+
+
+def test_an_import_error_inside_an_adapter_is_shown_whole() -> None:
+    row = registry.Framework("adapters.nowhere:Nothing", ("numpy",), "nowhere", "nowhere")
+    with pytest.raises(ModuleNotFoundError, match=r"adapters\.nowhere"):
+        row.create()
+
+
+@pytest.mark.parametrize("framework", ["h2o", "spark"])
+def test_without_java_the_reason_says_how_to_get_it(framework: str, command, tmp_path: Path) -> None:
+    done = command("adapters", "list", PATH=str(tmp_path), JAVA_HOME="")
+    [line] = [line for line in done.stdout.splitlines() if line.startswith(f"│ {framework} ")]
+    assert "there is no Java" in line
+    assert "openjdk-17-jre-headless" in done.stdout
+
+
+def test_exhausted_memory_is_told_by_error_and_by_log(tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("Terminating due to java.lang.OutOfMemoryError: Java heap space\n")
+    assert exhausted_memory(ConnectionError("the server has gone"), log) == "Java heap"
+    assert exhausted_memory(ConnectionError("the server has gone"), None) is None
+    assert exhausted_memory(MemoryError(), None) == "host"
+    assert exhausted_memory(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), None) == "CUDA"

@@ -1,0 +1,184 @@
+"""The flowers are what they claim to be, whoever makes them and in whatever order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from commandline import BadInput
+from datasets import scores, store, synthetic
+from datasets.flowers import real_flowers
+from datasets.synthetic import Stream
+from tests.conftest import ROOT
+
+
+def test_the_150_flowers_are_those_of_scikit_learn() -> None:
+    load_iris = pytest.importorskip("sklearn.datasets").load_iris
+    features, species = real_flowers()
+    np.testing.assert_array_equal(features, load_iris().data.astype(np.float32))
+    np.testing.assert_array_equal(species, load_iris().target)
+
+
+def test_a_chunk_is_the_same_whatever_was_made_before_it() -> None:
+    in_order = [synthetic.chunk(5, Stream.TRAIN, number) for number in range(3)]
+    backwards = [synthetic.chunk(5, Stream.TRAIN, number) for number in (2, 1, 0)][::-1]
+    for (x, y), (again_x, again_y) in zip(in_order, backwards, strict=True):
+        assert x.tobytes() == again_x.tobytes()
+        assert y.tobytes() == again_y.tobytes()
+
+
+def test_a_chunk_is_the_same_in_another_process() -> None:
+    script = (
+        "import hashlib; from datasets.synthetic import Stream, chunk; x, y = chunk(5, Stream.TRAIN, 7); "
+        "print(hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest())"
+    )
+    there = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    import hashlib
+
+    x, y = synthetic.chunk(5, Stream.TRAIN, 7)
+    assert there.strip() == hashlib.sha256(x.tobytes() + y.tobytes()).hexdigest()
+
+
+def test_chunks_streams_and_seeds_do_not_overlap() -> None:
+    rows = [
+        row.tobytes()
+        for seed in (0, 1)
+        for stream in Stream
+        for number in (0, 1)
+        for row in synthetic.chunk(seed, stream, number)[0]
+    ]
+    # Four float32 of one row coincide by chance once in far more rows than these.
+    assert len(set(rows)) == len(rows)
+
+
+def test_synthetic_flowers_have_the_moments_of_the_real_ones() -> None:
+    features, species = synthetic.chunk(0, Stream.TRAIN, 0)
+    real, real_species = real_flowers()
+    for code in range(3):
+        made, grown = features[species == code], real[real_species == code]
+        np.testing.assert_allclose(made.mean(axis=0), grown.mean(axis=0), atol=0.02)
+        np.testing.assert_allclose(np.cov(made, rowvar=False), np.cov(grown, rowvar=False), atol=0.01)
+        assert np.mean(species == code) == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_the_posterior_is_bayes_rule_by_scipys_densities() -> None:
+    features = synthetic.chunk(0, Stream.TEST, 0)[0][:500]
+    truth = synthetic.fitted()
+    density = np.column_stack(
+        [multivariate_normal(m, f @ f.T).pdf(features) for m, f in zip(truth.means, truth.factors, strict=True)]
+    )
+    np.testing.assert_allclose(
+        synthetic.posterior(features), density / density.sum(axis=1, keepdims=True), rtol=1e-6, atol=1e-12
+    )
+
+
+def test_bayes_accuracy_is_the_integral_of_the_largest_posterior() -> None:
+    """Two estimates of one number: how often the best guess is right, and how sure the best guess is on average."""
+    chunks = [synthetic.chunk(0, Stream.TEST, number) for number in range(8)]
+    features, species = np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
+    posterior = synthetic.posterior(features)
+    right = scores.accuracy(species, posterior.argmax(axis=1))
+    assert right == pytest.approx(posterior.max(axis=1).mean(), abs=0.0006)
+    assert right == pytest.approx(0.9837, abs=0.0006)
+
+
+def test_no_model_beats_the_bayes_log_loss() -> None:
+    features, species = synthetic.chunk(0, Stream.TEST, 0)
+    posterior = synthetic.posterior(features)
+    tempered = posterior**0.9 / (posterior**0.9).sum(axis=1, keepdims=True)
+    assert scores.log_loss(species, posterior) < scores.log_loss(species, tempered)
+
+
+def test_the_maximum_likelihood_fit_is_that_of_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    features, species = synthetic.chunk(0, Stream.TRAIN, 0)
+    test_features, test_species = synthetic.chunk(0, Stream.TEST, 0)
+    ours = scores.logistic_maximum_likelihood(features[:5000], species[:5000], test_features)
+    theirs = linear_model.LogisticRegression(C=np.inf, tol=1e-6, max_iter=5000).fit(
+        features[:5000].astype(np.float64), species[:5000]
+    )
+    assert np.mean(ours == theirs.predict(test_features.astype(np.float64))) > 0.999
+    assert scores.accuracy(test_species, ours) > 0.975
+
+
+def test_a_dataset_reads_back_as_it_was_made(tmp_path: Path) -> None:
+    store.make(tmp_path / "d", 70_000, seed=2)
+    features, species = store.read(tmp_path / "d")
+    chunks = [synthetic.chunk(2, Stream.TRAIN, number) for number in (0, 1)]
+    np.testing.assert_array_equal(features, np.concatenate([x for x, _ in chunks])[:70_000])
+    np.testing.assert_array_equal(species, np.concatenate([y for _, y in chunks])[:70_000])
+
+
+def test_150_training_rows_are_the_real_flowers(tmp_path: Path) -> None:
+    store.make(tmp_path / "d", 150)
+    np.testing.assert_array_equal(store.read(tmp_path / "d")[0], real_flowers()[0])
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
+def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -> None:
+    rows = store.PART_ROWS + 1000
+    store.make(tmp_path / "d", rows)
+    part = tmp_path / "d" / "part-00001.parquet"
+    whole = part.read_bytes()
+    flipped = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
+    if damage == "gone":
+        part.unlink()
+    else:
+        part.write_bytes(whole[:1000] if damage == "cut" else flipped)
+    assert store.check(tmp_path / "d") == ["part-00001.parquet is missing or damaged"]
+    [said] = store.make(tmp_path / "d", rows)
+    assert "part-00001.parquet was damaged or gone" in said
+    assert part.read_bytes() == whole
+
+
+def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, *_: object) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write", fail)
+    with pytest.raises(KeyboardInterrupt):
+        store.make(tmp_path / "d", 1000)
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_a_full_disk_is_noticed_before_writing(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"10,000,000,000,000 rows need .* GiB free"):
+        store.make(tmp_path / "d", 10_000_000_000_000)
+
+
+def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:
+    store.make(tmp_path / "d", 1000)
+    before = (tmp_path / "d" / "part-00000.parquet").read_bytes()
+    with pytest.raises(BadInput, match="holds another dataset"):
+        store.make(tmp_path / "d", 2000)
+    assert (tmp_path / "d" / "part-00000.parquet").read_bytes() == before
+
+
+def test_the_cache_is_where_the_variable_says(cache: Path) -> None:
+    assert store.cached(500).parent == cache
+
+
+def test_ten_million_rows_take_less_than_a_gibibyte(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    subprocess.run(
+        [sys.executable, "-m", "datasets", "make", "--rows", "1e7", "--output", str(tmp_path / "d")],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    # The largest child so far: if an earlier one was larger, this one was smaller than that.
+    assert after * unit < 2**30 or after == before
+    assert json.loads((tmp_path / "d" / "_manifest.json").read_text())["rows"] == 10_000_000
