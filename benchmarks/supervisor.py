@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.cases import Case
 from benchmarks.environment import ROOT
 from benchmarks.journal import Reader
+from benchmarks.preparation import LARGEST_WARMUP
 from benchmarks.processes import Sample, Tree, adopt_orphans
 from benchmarks.records import Phase, Quality, Record
 
@@ -128,7 +129,7 @@ def run(
         phase=phase,
         reason=reason,
         phases=story.phases(),
-        first_prediction_seconds=story.first_prediction(began) if case.rows <= 1_000_000 else None,
+        first_prediction_seconds=story.first_prediction(began) if case.rows <= LARGEST_WARMUP else None,
         wall_seconds=wall_seconds,
         quality=Quality(**story.quality) if story.quality else None,
         recipe=story.recipe,

@@ -79,7 +79,7 @@ ACCURACY_CAPTION = (
 MEMORY_CAPTION = "Lower is leaner: the most that all processes together held while they loaded, trained and predicted."
 FIRST_CAPTION = (
     "What a first answer costs after a cold start: everything is done for the first time. "
-    "Cold start is measured up to 1,000,000 rows."
+    "It is measured up to 100,000 rows."
 )
 
 

@@ -52,7 +52,9 @@ def answers(question: Question, framework: str, results: Sequence[Result]) -> tu
 def completes(result: Result) -> Answer:
     """Question 1: does it run to completion?"""
     if result.failure:
-        return Answer(NO, _which(result) + sentence(result.failure))
+        # What was never tried here is no failing of the framework.
+        verdict = NOT_KNOWN if result.outcome == "unavailable" else NO
+        return Answer(verdict, _which(result) + sentence(result.failure))
     return Answer(YES, "every phase ended")
 
 

@@ -15,6 +15,7 @@ from scipy.stats import multivariate_normal
 from commandline import BadInput
 from datasets import scores, store, synthetic
 from datasets.flowers import real_flowers
+from datasets.maximum_likelihood import predict_by_logistic
 from datasets.synthetic import Stream
 from tests.conftest import ROOT
 
@@ -100,7 +101,7 @@ def test_the_maximum_likelihood_fit_is_that_of_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     features, species = synthetic.chunk(0, Stream.TRAIN, 0)
     test_features, test_species = synthetic.chunk(0, Stream.TEST, 0)
-    ours = scores.logistic_maximum_likelihood(features[:5000], species[:5000], test_features)
+    ours = predict_by_logistic(features[:5000], species[:5000], test_features)
     theirs = linear_model.LogisticRegression(C=np.inf, tol=1e-6, max_iter=5000).fit(
         features[:5000].astype(np.float64), species[:5000]
     )

@@ -1,0 +1,259 @@
+"""What the commands answer: to what is right, and to what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adapters import registry
+from benchmarks import records
+from datasets.flowers import FEATURES, SPECIES
+from tests.conftest import ROOT, Command, missing, one_line
+
+IRIS = ROOT / "datasets" / "iris.csv"
+HEADER = "sepal_length,sepal_width,petal_length,petal_width,species\n"
+GOOD = "5.1,3.5,1.4,0.2,setosa\n7.0,3.2,4.7,1.4,versicolor\n6.3,3.3,6.0,2.5,virginica\n"
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "iris"
+    words = ["--framework", "scikit-learn", "--model", "logistic", "--data", str(IRIS), "--output", str(folder)]
+    subprocess.run(
+        [sys.executable, "-m", "adapters", "train", *words],
+        cwd=ROOT,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    return folder
+
+
+@pytest.mark.parametrize("framework", [name for name in registry.FRAMEWORKS if name != "baseline"])
+def test_every_framework_trains_and_names_the_150_flowers(framework: str, command: Command, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    words = ["--framework", framework, "--model", "logistic", "--data", IRIS, "--output", tmp_path / "model"]
+    trained = command("adapters", "train", *words)
+    assert trained.returncode == 0, trained.stderr
+    told = command(
+        "adapters", "predict", "--model", tmp_path / "model", "--data", IRIS, "--output", tmp_path / "out.csv"
+    )
+    assert told.returncode == 0, told.stderr
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["species", *(f"probability_{name}" for name in SPECIES)]
+    right = [row["species"] == SPECIES[number // 50] for number, row in enumerate(rows)]
+    assert len(right) == 150
+    assert sum(right) >= 140
+    for row in rows:
+        assert sum(float(row[f"probability_{name}"]) for name in SPECIES) == pytest.approx(1.0, abs=1e-5)
+    assert json.loads((tmp_path / "model" / "model.json").read_text())["framework"] == framework
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        (HEADER, "has a header and no flowers"),
+        (HEADER.replace("petal_width,", "") + "1,2,3,setosa\n", "has no column petal_width"),
+        (HEADER + GOOD + "1,2,wide,4,setosa\n", "row 4, column petal_length: 'wide' is no number"),
+        (HEADER + "1,2,nan,4,setosa\n", "row 1, column petal_length: the value is missing"),
+        (HEADER + "1,,3,4,setosa\n", "row 1, column sepal_width: the value is missing"),
+        (HEADER + "1,2,3,inf,setosa\n", "row 1, column petal_width: 'inf' is no measurement"),
+        (HEADER + GOOD + "1,2,3,4,tulip\n", "row 4, column species: there is no species 'tulip'"),
+        (HEADER + "1,2,3\n", "cannot be read"),
+        (HEADER + "5.1,3.5,1.4,0.2,setosa\n", "has no versicolor and no virginica"),
+    ],
+)
+def test_bad_flowers_get_one_line_and_leave_nothing(content: str, said: str, command: Command, tmp_path: Path) -> None:
+    data = tmp_path / "flowers.csv"
+    data.write_text(content)
+    words = ["--framework", "scikit-learn", "--model", "logistic", "--data", data, "--output", tmp_path / "model"]
+    answer = one_line(command("adapters", "train", *words))
+    assert said in answer
+    assert str(data) in answer
+    assert list(tmp_path.iterdir()) == [data]
+
+
+def test_a_folder_that_is_no_model_is_named(command: Command, tmp_path: Path) -> None:
+    words = ["--data", IRIS, "--output", tmp_path / "out.csv"]
+    assert "is no model" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
+    (tmp_path / "model.json").write_text('{"framework": "abacus", "track": "tuned"}')
+    assert "'abacus'" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_damaged_model_is_named(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model.json").write_text((model / "model.json").read_text())
+    (tmp_path / "model" / "model.skops").write_bytes(b"not a model")
+    words = ["--model", tmp_path, "--data", IRIS, "--output", tmp_path / "out.csv"]
+    assert "holds no model that scikit-learn can read" in one_line(command("adapters", "predict", *words))
+
+
+def test_bad_data_for_predict_leaves_the_old_predictions(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text(HEADER + "1,2,3,wide,setosa\n")
+    (tmp_path / "out.csv").write_text("of yesterday")
+    words = ["--model", model, "--data", tmp_path / "bad.csv", "--output", tmp_path / "out.csv"]
+    assert "row 1, column petal_width" in one_line(command("adapters", "predict", *words))
+    assert (tmp_path / "out.csv").read_text() == "of yesterday"
+
+
+def test_columns_are_found_under_the_names_that_others_use(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text(
+        '"Species","Petal.Width","Petal.Length","Sepal.Width","Sepal.Length"\nx,0.2,1.4,3.5,5.1\n'
+    )
+    words = ["--model", model, "--data", tmp_path / "r.csv", "--output", tmp_path / "out.csv"]
+    assert command("adapters", "predict", *words).returncode == 0
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("setosa,")
+
+
+def test_parquet_serves_as_well_as_csv(command: Command, model: Path, tmp_path: Path) -> None:
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(IRIS), tmp_path / "iris.parquet")
+    for data, output in ((IRIS, "a.csv"), (tmp_path / "iris.parquet", "b.csv")):
+        done = command("adapters", "predict", "--model", model, "--data", data, "--output", tmp_path / output)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["datasets", "make", "--rows", "many", "--output", "x"], "'many' is no number of rows"),
+        (["datasets", "make", "--output", "x"], "Missing option '--rows'"),
+        (["datasets", "describe", "."], "is no dataset"),
+        (
+            ["adapters", "train", "--framework", "abacus"],
+            "there is no framework 'abacus'; choose from baseline, scikit-learn",
+        ),
+        (["adapters", "predict", "--model", "nowhere", "--data", "x", "--output", "y"], "nowhere is no model"),
+        (["benchmarks", "run", "--framework", "abacus"], "there is no framework 'abacus'"),
+        (["benchmarks", "run", "--model", "tree"], "there is no model 'tree'"),
+        (["benchmarks", "run", "--rows", "0"], "'0' is no number of rows"),
+        (["benchmarks", "run", "--memory-limit", "lots"], "'lots' is no size of memory"),
+        (["benchmarks", "run", "--threads", "4096"], "this process may use"),
+        (["benchmarks", "list", "--profile", "slow"], "there is no profile 'slow'"),
+        (["benchmarks", "fly"], "No such command 'fly'"),
+    ],
+)
+def test_a_wrong_word_gets_one_line(words: list[str], said: str, command: Command) -> None:
+    assert said in one_line(command(*words))
+
+
+@pytest.mark.parametrize(
+    "words", [["datasets"], ["adapters"], ["benchmarks"], ["benchmarks", "run"], ["adapters", "train"]]
+)
+def test_help_is_there(words: list[str], command: Command) -> None:
+    done = command(*words, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_list_shows_the_cases_and_runs_none(command: Command) -> None:
+    done = command("benchmarks", "list", "--framework", "spark", "--rows", "1e6", "--rows", "150")
+    assert done.returncode == 0
+    assert "4 cases" in done.stdout
+    assert done.stdout.count("1,000,000") == 2
+
+
+def test_describe_says_what_a_dataset_holds(command: Command, tmp_path: Path) -> None:
+    made = command("datasets", "make", "--rows", "10_000", "--seed", "3", "--output", tmp_path / "d")
+    assert made.returncode == 0, made.stderr
+    told = command("datasets", "describe", tmp_path / "d")
+    assert "10,000 train rows, seed 3" in told.stdout
+    assert "Bayes accuracy 0.98" in told.stdout
+    for name in (*FEATURES, *SPECIES):
+        assert name in told.stdout
+
+
+def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: Path) -> None:
+    words = [
+        "--framework",
+        "scikit-learn",
+        "--framework",
+        "baseline",
+        "--model",
+        "logistic",
+        "--rows",
+        "150",
+        "--rows",
+        "5000",
+    ]
+    done = command("benchmarks", "run", *words, "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in done.stdout
+    left = list(records.read(tmp_path / "run"))
+    assert [record.outcome for record in left] == ["ok"] * 4
+    for record in left:
+        assert tuple(record.phases) == records.PHASES
+        assert all(phase.seconds for phase in record.phases.values())
+        assert record.phases["train"].warmup_seconds
+        assert len(record.phases["predict_one"].seconds) == 200
+        assert record.phases["train"].peak_memory_bytes
+        assert record.first_prediction_seconds is not None
+        assert record.model_bytes
+        assert record.quality is not None
+        assert record.quality.reached_target == (record.case.framework == "scikit-learn")
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["settings"]["threads"] == left[0].case.threads
+    again = command("benchmarks", "run", *words, "--output", tmp_path / "run")
+    assert "holds the records of a run already" in one_line(again)
+
+
+def test_ctrl_c_keeps_the_records_makes_the_report_and_leaves_no_process(tmp_path: Path) -> None:
+    words = [
+        "--framework",
+        "baseline",
+        "--framework",
+        "scikit-learn",
+        "--model",
+        "mlp",
+        "--rows",
+        "150",
+        "--rows",
+        "2e5",
+    ]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "run", *words, "--rounds", "1000", "--output", str(tmp_path / "run")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    cases = tmp_path / "run" / "cases"
+    while not any('"train"' in path.read_text() for path in cases.glob("scikit-learn-mlp-200000-*/journal.jsonl")):
+        assert run.poll() is None
+        time.sleep(0.05)
+    workers = psutil.Process(run.pid).children(recursive=True)
+    assert workers
+    run.send_signal(signal.SIGINT)
+    said = run.communicate()[0]
+    assert run.returncode == 130, said
+    assert psutil.wait_procs(workers, timeout=5)[1] == []
+    assert len(list(records.read(tmp_path / "run"))) >= 2
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_pytest_by_hand_shows_its_own_table(command: Command) -> None:
+    done = command("pytest", "benchmarks", "--framework", "scikit-learn", "--rows", "1000", "--model", "logistic")
+    assert done.returncode == 0, done.stdout
+    assert "test_warm[train]" in done.stdout
+    assert "Median" in done.stdout
+
+
+def test_pytest_by_hand_asks_for_a_framework(command: Command) -> None:
+    done = command("pytest", "benchmarks")
+    assert done.returncode == 4
+    assert "name a framework: --framework baseline|scikit-learn|" in done.stderr + done.stdout
