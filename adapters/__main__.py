@@ -82,7 +82,7 @@ def train(
     if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadInput(f"{output} is there already and is no model; name another folder")
     features, species = tables.read(data, with_species=True)
-    if absent := sorted(set(range(len(SPECIES))) - set(np.unique(species).tolist())):
+    if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
         raise BadInput(
             f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
         )
@@ -96,7 +96,11 @@ def train(
         try:
             (beside / "model").mkdir(parents=True)
             adapter.save(trained, beside / "model")
-            card = {"framework": framework, "version": registry.FRAMEWORKS[framework].version, "model": model}
+            card: dict[str, Any] = {
+                "framework": framework,
+                "version": registry.FRAMEWORKS[framework].version,
+                "model": model,
+            }
             card |= {"track": track, "rows": len(features), "seed": seed, "recipe": adapter.describe(trained)}
             (beside / CARD).write_text(json.dumps(card, indent=1))
             if output.exists():
@@ -168,6 +172,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
+    registry.hide_others(framework)
     folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
     keep = False
     try:

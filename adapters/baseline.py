@@ -1,4 +1,4 @@
-"""The floor: predicts the commonest class. What it costs is what the harness costs; what it scores, anyone must beat."""
+"""The floor: predicts the commonest class. Its cost is that of the harness, and any model must beat its score."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class H2O(Adapter):
 
     def load(self, path: Path) -> h2o.H2OFrame:
         store.check_columns(path)
-        frame = h2o.import_file(str(path.resolve()), pattern=r".*\.parquet" if path.is_dir() else None)
+        frame = h2o.import_file([str(part.resolve()) for part in store.part_files(path)])
         if "species" in frame.columns:
             frame["species"] = frame["species"].asfactor()
         frame.refresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ class Net(nn.Module):
         self.register_buffer("mean", torch.zeros(4))
         self.register_buffer("scale", torch.ones(4))
         widths = (4, *HIDDEN.get(model, ()))
-        hidden = [layer for n, m in zip(widths, widths[1:], strict=False) for layer in (nn.Linear(n, m), nn.ReLU())]
+        hidden = [layer for n, m in pairwise(widths) for layer in (nn.Linear(n, m), nn.ReLU())]
         self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], 3))
         self.model = model
         self.recipe: dict[str, Any] = {}

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import sys
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from typing import Any
 
 from adapters import java
 from adapters.base import Adapter
@@ -83,3 +86,19 @@ FRAMEWORKS = {
         "adapters.spark_mllib:Spark", ("pyspark",), "pyspark", "spark", java=True, java_module="jdk.incubator.vector"
     ),
 }
+
+
+def hide_others(name: str) -> None:
+    """Makes the other frameworks' modules unimportable in this process, as where only this framework is installed.
+
+    Libraries import what they find for optional features: skops would bring PyTorch into scikit-learn's import time.
+    """
+    own = FRAMEWORKS[name]
+    hidden = {module for row in FRAMEWORKS.values() if row.group not in (own.group, "core") for module in row.modules}
+
+    class Finder(PathFinder):
+        @classmethod
+        def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+            return None if fullname.partition(".")[0] in hidden else super().find_spec(fullname, path, target)
+
+    sys.meta_path = [Finder if finder is PathFinder else finder for finder in sys.meta_path]

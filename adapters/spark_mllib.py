@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +76,8 @@ class Spark(Adapter):
         assert self._spark
         store.check_columns(path)
         # File by file, since Spark reads the files of a folder in the order of their sizes.
-        parts = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        rows = reduce(DataFrame.unionAll, [self._spark.read.parquet(str(part.resolve())) for part in parts])
+        parts = [self._spark.read.parquet(str(part.resolve())) for part in store.part_files(path)]
+        rows = reduce(DataFrame.unionAll, parts)
         vectors = VectorAssembler(inputCols=list(FEATURES), outputCol="features").transform(rows)
         kept = [name for name in ("features", "species") if name in vectors.columns]
         table = vectors.select(*kept).coalesce(self._threads).persist(StorageLevel.MEMORY_ONLY)
@@ -116,10 +116,10 @@ class Spark(Adapter):
 
     def predict_one(self, model: PipelineModel, flower: NDArray[np.float32]) -> int:
         vector = Vectors.dense(flower.tolist())
-        if len(model.stages) == 2:
-            scaler = model.stages[0]
+        *scalers, classifier = cast(list[Any], model.stages)
+        for scaler in scalers:
             vector = Vectors.dense((vector.toArray() - scaler.mean.toArray()) / scaler.std.toArray())
-        return int(model.stages[-1].predict(vector))
+        return int(classifier.predict(vector))
 
     def save(self, model: PipelineModel, folder: Path) -> None:
         model.write().overwrite().save(str((folder / "model.spark").resolve()))
@@ -128,9 +128,9 @@ class Spark(Adapter):
         return PipelineModel.load(str((folder / "model.spark").resolve()))
 
     def describe(self, model: PipelineModel) -> dict[str, Any]:
-        stage = model.stages[-1]
+        *scalers, stage = cast(list[Any], model.stages)
         recipe: dict[str, Any] = {"solver": "L-BFGS", "tolerance": stage.getTol(), "max_iterations": stage.getMaxIter()}
-        if len(model.stages) == 2:
+        if scalers:
             recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid, the only one that Spark has"}
         else:
             recipe["regularisation"] = stage.getRegParam()

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,6 +25,7 @@ from benchmarks.supervisor import Limits
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
+CORES = environment.usable_cores()
 
 
 def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
@@ -55,7 +56,7 @@ def list_(
     model: Models = None,
     rows: Rows = None,
     track: Tracks = None,
-    threads: Threads = environment.usable_cores(),
+    threads: Threads = CORES,
     seed: Seed = 0,
 ) -> None:
     """Show the cases that run would measure with the same choices, and run none."""
@@ -82,7 +83,7 @@ def run(
     model: Models = None,
     rows: Rows = None,
     track: Tracks = None,
-    threads: Threads = environment.usable_cores(),
+    threads: Threads = CORES,
     time_limit: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="Seconds that one call of a phase may take.")
     ] = 600.0,
@@ -147,7 +148,7 @@ def _run_with_progress(folder: Path, matrix: list[Case], limits: Limits) -> None
         console=console,
     )
     task = bar.add_task("starting", total=len(matrix))
-    now = {"case": "", "phase": "", "since": time.monotonic()}
+    now: dict[str, Any] = {"case": "", "phase": "", "since": time.monotonic()}
 
     def started(case: Case) -> None:
         now.update(case=str(case), phase="")
@@ -155,7 +156,7 @@ def _run_with_progress(folder: Path, matrix: list[Case], limits: Limits) -> None
     def watch(phase: str | None) -> None:
         if phase and phase != now["phase"]:
             now.update(phase=phase, since=time.monotonic())
-        bar.update(task, description=f"{now['case']}: {now['phase']} {time.monotonic() - float(now['since']):.0f} s")
+        bar.update(task, description=f"{now['case']}: {now['phase']} {time.monotonic() - now['since']:.0f} s")
 
     def ended(record: Record) -> None:
         bar.console.print(_line(record), soft_wrap=True)

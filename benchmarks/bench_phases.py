@@ -1,4 +1,4 @@
-"""The phases of one case, in order. A cold pass over other data pays the first-time costs, then each phase is measured."""
+"""The phases of one case, in order: a cold pass over other data pays the first-time costs, then each is measured."""
 
 from __future__ import annotations
 
@@ -77,6 +77,8 @@ def warm(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> P
 
 
 def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
+    registry.hide_others(case.framework)
+
     def work() -> None:
         engine.adapter = registry.FRAMEWORKS[case.framework].create(case.track)
 
@@ -132,7 +134,7 @@ def test_quality(case: Case, inputs: Inputs, warm: Pass, journal: Journal) -> No
 
 
 def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Species, predicted codes and probabilities of the real flowers, each predicted by a model that has not seen it."""
+    """Species, predicted codes and probabilities of the real flowers, each by a model that has not seen it."""
     truth, codes, probabilities = [], [], []
     for train, test, species in preparation.folds(case.seed, folder):
         table, unseen = adapter.load(train), adapter.load(test)

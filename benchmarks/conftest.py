@@ -5,6 +5,7 @@ pytest benchmarks --framework pytorch-cpu --model mlp --rows 10_000
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import tempfile
@@ -131,8 +132,11 @@ def measure(benchmark: BenchmarkFixture, journal: Journal, pytestconfig: pytest.
         benchmark.group = "cold" if cold else None
         began = time.monotonic()
 
+        def measured() -> list[float]:
+            return list(benchmark.stats.stats.data) if benchmark.stats else []
+
         def setup() -> None:
-            values = benchmark.stats.stats.data
+            values = measured()
             spent = time.monotonic() - began
             # The limit holds for one call: a round that could be cut by it because of those before is not begun.
             if values and (spent > PHASE_BUDGET_S or spent + max(values) > pytestconfig.option.time_limit):
@@ -140,11 +144,9 @@ def measure(benchmark: BenchmarkFixture, journal: Journal, pytestconfig: pytest.
             before()
 
         journal.begin(phase, cold)
-        try:
+        with contextlib.suppress(BudgetSpent):
             benchmark.pedantic(work, setup=setup, rounds=rounds)
-        except BudgetSpent:
-            pass
-        journal.end(list(benchmark.stats.stats.data))
+        journal.end(measured())
 
     return run
 

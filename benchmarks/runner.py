@@ -24,7 +24,7 @@ LATEST = ROOT / "reports" / "latest"
 
 
 def new_folder(output: Path | None) -> Path:
-    """A folder for a run: the one that was asked for, or one named after the time, which `reports/latest` then names."""
+    """The folder asked for, or one named after the time, at which `reports/latest` then points."""
     folder = output or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file; name a folder for --output")

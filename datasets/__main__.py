@@ -72,7 +72,7 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
         means = "".join(f"{value:>18.3f}" for value in total / max(count, 1))
         print(f"{name:12}{count:>14,}{means}")
     print(
-        f"Bayes accuracy {correct / manifest.rows:.4f}, Bayes log-loss {loss / manifest.rows:.4f} (of the fitted Gaussians)"
+        f"Bayes accuracy {correct / manifest.rows:.4f}, log-loss {loss / manifest.rows:.4f} (of the fitted Gaussians)"
     )
 
 

@@ -1,4 +1,4 @@
-"""The exact logistic regression that the frameworks' own are held against. Apart, since SciPy takes a while to import."""
+"""The exact logistic regression that the frameworks' own are held against; apart, since SciPy is slow to import."""
 
 from __future__ import annotations
 
@@ -25,16 +25,20 @@ def predict_by_logistic(
 
     inputs = design(features)
     truth = np.eye(len(SPECIES))[species]
-    weights = np.zeros((inputs.shape[1], len(SPECIES)))
+    weights = np.zeros(inputs.shape[1] * len(SPECIES))
     # The optimum of fewer rows is near that of all: most of the iterations are then cheap ones.
     for n_rows in (10_000, 100_000, len(inputs)):
-        x, y = inputs[:n_rows], truth[:n_rows]
+        rows = inputs[:n_rows], truth[:n_rows]
+        weights = minimize(
+            _loss_and_gradient, weights, args=rows, jac=True, method="L-BFGS-B", options={"gtol": 1e-5}
+        ).x
+    return np.argmax(design(test_features) @ weights.reshape(inputs.shape[1], -1), axis=1)
 
-        def loss_and_gradient(flat: NDArray[np.float64], x=x, y=y) -> tuple[float, NDArray[np.float64]]:
-            log_probability = log_softmax(x @ flat.reshape(weights.shape), axis=1)
-            gradient = x.T @ (np.exp(log_probability) - y) / len(x)
-            return -float((log_probability * y).sum()) / len(x), gradient.ravel()
 
-        fit = minimize(loss_and_gradient, weights.ravel(), jac=True, method="L-BFGS-B", options={"gtol": 1e-5})
-        weights = fit.x.reshape(weights.shape)
-    return np.argmax(design(test_features) @ weights, axis=1)
+def _loss_and_gradient(
+    weights: NDArray[np.float64], inputs: NDArray[np.float64], truth: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Mean negative log-likelihood, and its gradient, of flat weights; truth is one-hot, shape (n_rows, 3)."""
+    log_probability = log_softmax(inputs @ weights.reshape(inputs.shape[1], -1), axis=1)
+    gradient = inputs.T @ (np.exp(log_probability) - truth) / len(inputs)
+    return -float((log_probability * truth).sum()) / len(inputs), gradient.ravel()

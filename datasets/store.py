@@ -138,7 +138,7 @@ def make(
     # Two parts at a time keep the memory flat however many cores there are.
     with ThreadPoolExecutor(2) as pool:
         for name, n_rows in pool.map(make_part, missing):
-            done[name] = _checksum(folder / name)
+            done[name] = str(_checksum(folder / name))
             # One line after another, so that a run that is interrupted goes on where it stopped.
             replace(wanted, parts=dict(sorted(done.items()))).write(folder)
             if progress:
@@ -147,7 +147,7 @@ def make(
 
 
 def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8] | None) -> None:
-    """Writes one Parquet file as adapters read it: features in cm, shape (n_rows, 4), species codes (n_rows,) if any."""
+    """Writes one Parquet file: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), if any."""
     columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(features[:, i]) for i, name in enumerate(FEATURES)}
     if species is not None:
         columns["species"] = species
@@ -195,6 +195,11 @@ def check(folder: Path) -> list[str]:
         for name, _ in _parts(manifest.rows)
         if _checksum(folder / name) != manifest.parts.get(name, "")
     ]
+
+
+def part_files(path: Path) -> list[Path]:
+    """The Parquet files at `path`, itself or those in its folder, in the order of their rows."""
+    return sorted(path.glob("[!_.]*.parquet")) if path.is_dir() else [path]
 
 
 def check_columns(path: Path) -> None:

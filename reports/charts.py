@@ -56,10 +56,12 @@ def figures(run: Run) -> list[Figure]:
     made = []
     for model in dict.fromkeys(record.case.model for record in run.records):
         own = [result for result in found if result.case.model == model]
+        # The baseline does no more than count: beside it, all that learn would be squeezed into one line.
+        models = [result for result in own if result.case.framework != "baseline"] or own
         slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-") or "model"
         for kind, caption, chart in (
-            ("train", TRAIN_CAPTION, train_chart(own, model, run.time_limit)),
-            ("accuracy", ACCURACY_CAPTION, accuracy_chart(own, model)),
+            ("train", TRAIN_CAPTION, train_chart(models, model, run.time_limit)),
+            ("accuracy", ACCURACY_CAPTION, accuracy_chart(models, model)),
             ("memory", MEMORY_CAPTION, memory_chart(own, model)),
             ("first-prediction", FIRST_CAPTION, first_prediction_chart(own, model)),
         ):

@@ -226,7 +226,7 @@ def test_ctrl_c_keeps_the_records_makes_the_report_and_leaves_no_process(tmp_pat
         "2e5",
     ]
     run = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks", "run", *words, "--rounds", "1000", "--output", str(tmp_path / "run")],
+        [sys.executable, "-m", "benchmarks", "run", *words, "--output", str(tmp_path / "run")],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,

@@ -221,7 +221,6 @@ def test_the_accuracy_that_is_asked_for_takes_the_place_of_the_target():
     ("failure", "sentence"),
     [
         (record(outcome="timeout", phase="train", reason="more than 60 s"), "timeout in train: more than 60 s"),
-        (record(outcome="unavailable", reason="not installed: torch"), "not installed: torch"),
         (record(outcome="skipped", reason="1,000 rows timed out"), "skipped: 1,000 rows timed out"),
         (record(outcome="failed", phase="load", reason="KeyError: x\nmany lines"), "failed in load: KeyError: x"),
         (record(outcome="out-of-memory", phase="train"), "out-of-memory in train: no reason was recorded"),
@@ -229,6 +228,11 @@ def test_the_accuracy_that_is_asked_for_takes_the_place_of_the_target():
 )
 def test_a_case_that_did_not_end_gets_three_times_no_and_its_reason(failure, sentence):
     assert [(answer.verdict, answer.reason) for answer in ask([failure])] == [(NO, sentence)] * 3
+
+
+def test_what_is_not_there_is_not_known_and_says_what_is_missing():
+    failure = record(outcome="unavailable", reason="not installed: torch")
+    assert [(answer.verdict, answer.reason) for answer in ask([failure])] == [(NOT_KNOWN, "not installed: torch")] * 3
 
 
 def test_one_bad_launch_of_several_is_a_no_that_says_so():

@@ -137,7 +137,8 @@ from benchmarks import supervisor
 from benchmarks.cases import Case
 from benchmarks.supervisor import Limits
 from datasets.synthetic import Stream
-supervisor.run(Case("scikit-learn", "mlp", 60_000), Limits(600, {2048 * MIB}), Path({str(tmp_path)!r}) / "case", "a run")
+folder = Path({str(tmp_path)!r}) / "case"
+supervisor.run(Case("scikit-learn", "mlp", 60_000), Limits(600, {2048 * MIB}), folder, "a run")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     boss = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
