@@ -62,8 +62,13 @@ def run(
     ended: Callable[[Record], None] = lambda record: None,
 ) -> list[Record]:
     """Runs the cases in their order; the record of each is on the disk before the next one begins."""
-    settings = asdict(limits) | {"cases": len(matrix), "threads": matrix[0].threads, "seed": matrix[0].seed}
-    settings = settings | {"time_limit_s": limits.time_s, "memory_limit_bytes": limits.memory_bytes}
+    settings = {
+        "threads": matrix[0].threads,
+        "seed": matrix[0].seed,
+        "rounds": limits.rounds,
+        "time_limit_s": limits.time_s,
+        "memory_limit_bytes": limits.memory_bytes,
+    }
     description = environment.describe(folder.name, settings)
     (folder / "environment.json").write_text(json.dumps(description, indent=1))
     missing = {name: registry.FRAMEWORKS[name].missing() for name in {case.framework for case in matrix}}
