@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import time
 import uuid
@@ -47,12 +48,11 @@ class H2O(Adapter):
         if reason := java.missing():
             raise Unavailable(reason)
         self.log = resources.folder / "h2o.log"
-        address = resources.folder / "h2o.address"
         command = [
             *java.command(resources.threads, resources.memory_bytes),
             "-Dsys.ai.h2o.telemetry.disabled=true",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
-            *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1", "-notify_local", str(address)),
+            *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
             *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(resources.threads)),
             *("-ice_root", str(resources.folder / "h2o"), "-log_dir", str(resources.folder / "h2o" / "logs")),
         ]
@@ -64,11 +64,12 @@ class H2O(Adapter):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        while not (address.exists() and address.read_text().strip()):
+        # The line for which the client's own h2o.init waits, too.
+        while not (up := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))):
             if self._jvm.poll() is not None:
                 raise RuntimeError(f"H2O's server ended before it was up; its log is {self.log}")
             time.sleep(0.02)
-        return f"http://{address.read_text().strip()}"
+        return up[1]
 
     def load(self, path: Path) -> h2o.H2OFrame:
         store.check_columns(path)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -87,6 +88,8 @@ def run(
         records.append(folder, record)
         done.append(record)
         ended(record)
+    with suppress(OSError):  # what is left in there are the logs of cases that did not end well
+        (folder / "cases").rmdir()
     return done
 
 
