@@ -53,6 +53,8 @@ class H2O(Adapter):
             "-Dsys.ai.h2o.telemetry.disabled=true",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
             *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
+            # It would refuse hidden folders (~/.cache, where our data is kept) and /var (temporary files on macOS).
+            *("-file_deny_glob", "{/bin/*,/etc/*,/usr/*,/proc/*}"),
             *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(resources.threads)),
             *("-ice_root", str(resources.folder / "h2o"), "-log_dir", str(resources.folder / "h2o" / "logs")),
         ]
@@ -65,7 +67,9 @@ class H2O(Adapter):
                 start_new_session=True,
             )
         # The line for which the client's own h2o.init waits, too.
-        while not (up := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))):
+        while not (
+            up := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))
+        ):
             if self._jvm.poll() is not None:
                 raise RuntimeError(f"H2O's server ended before it was up; its log is {self.log}")
             time.sleep(0.02)

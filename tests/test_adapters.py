@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -124,6 +125,13 @@ def threads_of(framework: str) -> int:
     from pyspark import SparkContext
 
     return SparkContext.getOrCreate().defaultParallelism
+
+
+@pytest.mark.parametrize("framework", JVM)
+def test_data_in_a_hidden_folder_is_read(framework: str, flowers_10_000: Path, tmp_path: Path) -> None:
+    shutil.copytree(flowers_10_000, tmp_path / ".cache" / "flowers")
+    with start(framework, tmp_path) as adapter:
+        adapter.load(tmp_path / ".cache" / "flowers")
 
 
 @pytest.mark.parametrize("framework", JVM)
