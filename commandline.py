@@ -25,6 +25,10 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         problem = " ".join(error.format_message().split()) or "Name a command."
         context = getattr(error, "ctx", None)
         message = f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     print(f"error: {message}", file=sys.stderr)

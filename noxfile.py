@@ -14,7 +14,8 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["benchmark"]
 
-FRAMEWORKS = ("core", "scikit-learn", "pytorch", "tensorflow", "h2o", "spark")
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+FRAMEWORKS = [group for group in GROUPS if group not in ("tests", "lint")]
 PATIENCE_S = 120
 """After Ctrl-C: time to end the running case and to make the report of what there is."""
 

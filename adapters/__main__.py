@@ -47,7 +47,7 @@ Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
 Memory = Annotated[
     int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")
 ]
-CORES = os.cpu_count() or 1
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 HALF = f"{psutil.virtual_memory().total // 2**21}MiB"
 
 
@@ -76,9 +76,10 @@ def train(
     track: Track = "tuned",
     threads: Threads = CORES,
     memory: Memory = HALF,  # type: ignore[assignment]
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random in the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the training.")] = 0,
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    output = output.resolve()
     if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadInput(f"{output} is there already and is no model; name another folder")
     features, species = tables.read(data, with_species=True)
@@ -86,28 +87,24 @@ def train(
         raise BadInput(
             f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
         )
-    with _engine(framework, track, threads, memory) as (adapter, folder, status):
-        if reason := adapter.supports(model):
-            raise BadInput(f"{framework} does not do {model}: {reason}")
-        store.write(folder / "flowers.parquet", features, species)
-        status.update(f"{framework}: training {model} on {len(features):,} flowers")
-        trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
-        beside = output.with_name(f".{output.name}.{os.getpid()}")
-        try:
-            (beside / "model").mkdir(parents=True)
+    beside = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        (beside / "model").mkdir(parents=True)
+        with _engine(framework, track, threads, memory) as (adapter, folder, status):
+            if reason := adapter.supports(model):
+                raise BadInput(f"{framework} does not do {model}: {reason}")
+            store.write(folder / "flowers.parquet", features, species)
+            status.update(f"{framework}: training {model} on {len(features):,} flowers")
+            trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
             adapter.save(trained, beside / "model")
-            card: dict[str, Any] = {
-                "framework": framework,
-                "version": registry.FRAMEWORKS[framework].version,
-                "model": model,
-            }
-            card |= {"track": track, "rows": len(features), "seed": seed, "recipe": adapter.describe(trained)}
-            (beside / CARD).write_text(json.dumps(card, indent=1))
-            if output.exists():
-                shutil.rmtree(output)
-            beside.rename(output)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            card: dict[str, Any] = {"framework": framework, "version": registry.FRAMEWORKS[framework].version}
+            card |= {"model": model, "track": track, "rows": len(features), "seed": seed}
+            (beside / CARD).write_text(json.dumps(card | {"recipe": adapter.describe(trained)}, indent=1))
+        if output.exists():
+            shutil.rmtree(output)
+        beside.rename(output)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     print(f"{output}: {model}, trained by {framework} on {len(features):,} flowers")
 
 
@@ -123,6 +120,7 @@ def predict(
     card = _card(model)
     if output.is_dir():
         raise BadInput(f"{output} is a folder; name a file to write")
+    output.parent.mkdir(parents=True, exist_ok=True)
     features, _ = tables.read(data, with_species=False)
     with _engine(card["framework"], card["track"], threads, memory) as (adapter, folder, status):
         store.write(folder / "flowers.parquet", features, None)
@@ -153,7 +151,6 @@ def _card(folder: Path) -> dict[str, Any]:
 
 
 def _write(output: Path, codes: np.ndarray, probabilities: np.ndarray) -> None:
-    output.parent.mkdir(parents=True, exist_ok=True)
     beside = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         with beside.open("w", newline="") as file:

@@ -57,7 +57,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def load(self, path: Path) -> Any:
-        """Reads a Parquet file, or a folder of part files, into the framework's own table. BadTable if it is none."""
+        """Reads a Parquet file, or a folder of part files, into the framework's own table. BadInput if it is none."""
 
     def release(self, table: Any) -> None:  # noqa: B027 (most tables live in this process, and go when nobody holds them)
         """Gives back what a table holds outside this process; the table is not used again."""

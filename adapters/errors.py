@@ -41,6 +41,8 @@ def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
         return "Java heap"
     if "CUDA out of memory" in text or "CUDA_ERROR_OUT_OF_MEMORY" in text:
         return "CUDA"
+    if "OOM when allocating" in text:  # TensorFlow's words; it adds the device
+        return "CUDA" if "GPU" in text else "host"
     if any(isinstance(link, MemoryError) for link in chain) or "can't allocate memory" in text:
         return "host"
     return None

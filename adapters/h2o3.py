@@ -144,6 +144,7 @@ class H2O(Adapter):
     def close(self) -> None:
         if self._jvm is not None:
             jvm, self._jvm = self._jvm, None
-            with contextlib.redirect_stdout(io.StringIO()):
-                h2o.connection().close()
+            if (connection := h2o.connection()) is not None:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    connection.close()
             jvm.communicate()

@@ -79,6 +79,7 @@ class PyTorch(Adapter):
         net = Net(model).to(self.device)
         net.mean = table.features.mean(dim=0, dtype=torch.float64).float()
         net.scale = (table.features - net.mean).square().mean(dim=0, dtype=torch.float64).sqrt().float()
+        net.scale[net.scale == 0] = 1.0  # a measurement that is the same for all
         if self.track == "default":
             self._train_by_loader(net, table.features, table.species)
         elif model == "logistic":

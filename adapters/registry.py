@@ -63,7 +63,7 @@ class Framework:
         return None
 
     def create(self, track: str = "tuned") -> Adapter:
-        """Imports the adapter and makes one. Any import error but the absence of our row's modules comes through."""
+        """Imports the adapter and makes one; ask `missing` first. An import error comes through whole."""
         module, _, name = self.target.partition(":")
         adapter = getattr(importlib.import_module(module), name)(track)
         assert isinstance(adapter, Adapter)

@@ -40,6 +40,7 @@ class Spark(Adapter):
     """`default`: the estimators as they come. `tuned`: fewer, larger steps, on scaled vectors that stay in memory."""
 
     _spark: SparkSession | None = None
+    _gateway: Any = None
 
     def start(self, resources: Resources) -> None:
         if reason := java.missing("jdk.incubator.vector"):
@@ -50,7 +51,7 @@ class Spark(Adapter):
         log4j = folder / "log4j2.properties"
         log4j.write_text(LOG4J.format(log=self.log))
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-        jvm_options = [*java.options(resources.threads), f"-Dlog4j2.configurationFile=file:{log4j}"]
+        jvm_options = [*java.options(resources.threads), f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         settings = {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
@@ -118,7 +119,9 @@ class Spark(Adapter):
         vector = Vectors.dense(flower.tolist())
         *scalers, classifier = cast(list[Any], model.stages)
         for scaler in scalers:
-            vector = Vectors.dense((vector.toArray() - scaler.mean.toArray()) / scaler.std.toArray())
+            mean, std = scaler.mean.toArray(), scaler.std.toArray()
+            scaled = np.divide(vector.toArray() - mean, std, out=np.zeros(4), where=std > 0)
+            vector = Vectors.dense(scaled)
         return int(classifier.predict(vector))
 
     def save(self, model: PipelineModel, folder: Path) -> None:
@@ -137,12 +140,13 @@ class Spark(Adapter):
         return recipe | {"threads": self._threads}
 
     def close(self) -> None:
-        if self._spark is None:
-            return
-        self._spark.stop()
-        self._spark = None
-        self._gateway.shutdown()
-        self._gateway.proc.stdin.close()
-        self._gateway.proc.wait()
-        # PySpark would hand the next session of this process the gateway that has just ended.
-        SparkContext._gateway = SparkContext._jvm = None
+        if self._spark is not None:
+            self._spark.stop()
+            self._spark = None
+        if self._gateway is not None:
+            gateway, self._gateway = self._gateway, None
+            gateway.shutdown()
+            gateway.proc.stdin.close()
+            gateway.proc.wait()
+            # PySpark would hand the next session of this process the gateway that has just ended.
+            SparkContext._gateway = SparkContext._jvm = None

@@ -35,7 +35,8 @@ class Model:
     def __init__(self, network: keras.Model, recipe: dict[str, Any]) -> None:
         self.network = network
         self.recipe = recipe
-        self.forward = tf.function(network, input_signature=[tf.TensorSpec((None, 4), tf.float32)])
+        signature = [tf.TensorSpec((None, 4), tf.float32)]
+        self.forward = tf.function(network, input_signature=signature).get_concrete_function()
 
 
 class TensorFlow(Adapter):
@@ -44,7 +45,9 @@ class TensorFlow(Adapter):
     def start(self, resources: Resources) -> None:
         gpus = tf.config.list_physical_devices("GPU")
         if resources.device == "cuda" and not gpus:
-            raise Unavailable(f"tensorflow {tf.__version__} finds no GPU that it can use")
+            raise Unavailable(
+                f"tensorflow {tf.__version__} finds no GPU that it can use. Type: uv pip install 'tensorflow[and-cuda]'"
+            )
         try:
             tf.config.set_visible_devices(gpus if resources.device == "cuda" else [], "GPU")
             tf.config.threading.set_intra_op_parallelism_threads(resources.threads)
@@ -111,7 +114,7 @@ class TensorFlow(Adapter):
         return np.concatenate([tf.nn.softmax(z).numpy() for z in self._logits(model, table)])
 
     def predict_one(self, model: Model, flower: NDArray[np.float32]) -> int:
-        return int(np.argmax(model.forward(flower.reshape(1, 4)).numpy()))
+        return int(np.argmax(model.forward(tf.constant(flower.reshape(1, 4))).numpy()))
 
     def save(self, model: Model, folder: Path) -> None:
         model.network.save(folder / "model.keras")

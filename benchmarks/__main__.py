@@ -46,7 +46,7 @@ Tracks = Annotated[list[str] | None, _names("track", TRACKS)]
 Threads = Annotated[
     int, typer.Option(min=1, metavar="N", help="Cores a case may use; as many as there are if not given.")
 ]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of the flowers and of the training.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the flowers and of the training.")]
 
 
 @app.command("list")
@@ -163,7 +163,7 @@ def _run_with_progress(folder: Path, matrix: list[Case], limits: Limits) -> None
         bar.advance(task)
 
     with Live(bar, console=console, refresh_per_second=4, transient=True):
-        runner.run(folder, matrix, limits, started, watch, ended)
+        runner.run(folder, matrix, limits, started, watch, ended, bar.console.print)
 
 
 def _line(record: Record) -> str:

@@ -121,6 +121,8 @@ def test_quality(case: Case, inputs: Inputs, warm: Pass, journal: Journal) -> No
         codes, probabilities = adapter.predict(warm.model, table), adapter.predict_proba(warm.model, table)
     else:
         species, codes, probabilities = _cross_validate(adapter, case, warm.folder.parent)
+    if not np.isfinite(probabilities).all():
+        raise ValueError("the model predicts probabilities that are no numbers: its training diverged")
     accuracy, target = scores.accuracy(species, codes), preparation.target_accuracy(case)
     journal.write(
         "quality",

@@ -5,6 +5,7 @@ pytest benchmarks --framework pytorch-cpu --model mlp --rows 10_000
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import commandline
@@ -35,21 +37,37 @@ class BudgetSpent(BaseException):
     """Ends the rounds of a phase. No Exception, since pytest-benchmark would take it for a failure."""
 
 
+def _word(parse: Callable[[str], int]) -> Callable[[str], int]:
+    """A parser of our commands, with its complaint in the form that pytest shows."""
+
+    def argument(text: str) -> int:
+        try:
+            return parse(text)
+        except typer.BadParameter as error:
+            raise argparse.ArgumentTypeError(error.message) from None
+
+    return argument
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("irisbench", "the case to measure")
     group.addoption("--framework", choices=list(registry.FRAMEWORKS))
     group.addoption("--model", choices=MODELS, default="mlp")
-    group.addoption("--rows", type=commandline.rows, default=150, help="150 are the real flowers (default)")
+    group.addoption("--rows", type=_word(commandline.rows), default=150, help="150 are the real flowers (default)")
     group.addoption("--track", choices=TRACKS, default="tuned")
     group.addoption("--threads", type=int, default=environment.usable_cores())
     group.addoption("--seed", type=int, default=0)
     group.addoption("--rounds", type=int, default=3, help="measured calls of each phase, at most")
     group.addoption("--time-limit", type=float, default=float("inf"), help="seconds that a phase may take")
-    group.addoption("--memory-limit", type=commandline.size, default=environment.default_memory_limit())
+    group.addoption("--memory-limit", type=_word(commandline.size), default=environment.default_memory_limit())
     group.addoption("--case-folder", type=Path, help="where the supervisor reads how far the case has come")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not 1 <= config.option.threads <= environment.usable_cores():
+        raise pytest.UsageError(
+            f"--threads {config.option.threads}: there are {environment.usable_cores()} cores to use"
+        )
     config.option.maxfail = 1
     if config.option.case_folder:
         threading.Thread(target=_die_with_supervisor, daemon=True).start()

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,11 @@ def usable_cores() -> int:
 
 
 def default_memory_limit() -> int:
-    """Three quarters of the machine's memory, in bytes: a case that takes more would drag the machine down with it."""
-    return psutil.virtual_memory().total * 3 // 4
+    """Three quarters of the memory that we may use, in bytes: a case that takes more would drag the machine down."""
+    total = psutil.virtual_memory().total
+    with suppress(OSError, ValueError):  # "max" where the control group has no limit
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total * 3 // 4
 
 
 def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:

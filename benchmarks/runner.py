@@ -18,7 +18,7 @@ from benchmarks.cases import Case
 from benchmarks.environment import ROOT
 from benchmarks.records import Record
 from benchmarks.supervisor import Limits
-from commandline import BadInput
+from commandline import BadInput, check_folder
 
 RUNS = ROOT / "reports" / "runs"
 LATEST = ROOT / "reports" / "latest"
@@ -27,8 +27,7 @@ LATEST = ROOT / "reports" / "latest"
 def new_folder(output: Path | None) -> Path:
     """The folder asked for, or one named after the time, at which `reports/latest` then points."""
     folder = output or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; name a folder for --output")
+    check_folder(folder)
     if (folder / records.FILE).exists():
         raise BadInput(f"{folder} holds the records of a run already; name another folder for --output")
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,15 +42,18 @@ def new_folder(output: Path | None) -> Path:
     return folder
 
 
-def prepare(rows: int, seed: int) -> None:
-    """Makes the data of cases in a process of its own, so that this one stays small. BadInput if there is no room."""
+def prepare(rows: int, seed: int) -> list[str]:
+    """Makes the data of cases in a process of its own, so that this one stays small; returns what had to be mended.
+
+    BadInput if there is no room.
+    """
     command = [sys.executable, "-m", "benchmarks.preparation", str(rows), str(seed)]
     environment_ = os.environ | {"PYTHONPATH": str(ROOT)}
     answer = subprocess.run(command, cwd=ROOT, env=environment_, capture_output=True, text=True, check=False)
-    if answer.returncode < 0:
-        raise KeyboardInterrupt
+    lines = answer.stderr.strip().splitlines()
     if answer.returncode:
-        raise BadInput((answer.stderr.strip().splitlines() or ["making the data failed"])[-1])
+        raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")
+    return lines
 
 
 def run(
@@ -61,6 +63,7 @@ def run(
     started: Callable[[Case], None] = lambda case: None,
     watch: Callable[[str | None], None] = lambda phase: None,
     ended: Callable[[Record], None] = lambda record: None,
+    said: Callable[[str], None] = lambda line: None,
 ) -> list[Record]:
     """Runs the cases in their order; the record of each is on the disk before the next one begins."""
     settings = {
@@ -72,6 +75,7 @@ def run(
     }
     description = environment.describe(folder.name, settings)
     (folder / "environment.json").write_text(json.dumps(description, indent=1))
+    (folder / records.FILE).touch()
     missing = {name: registry.FRAMEWORKS[name].missing() for name in {case.framework for case in matrix}}
     done: list[Record] = []
     for case in matrix:
@@ -83,7 +87,8 @@ def run(
             record = Record(folder.name, case, "skipped", reason=reason)
         else:
             watch("data")
-            prepare(case.rows, case.seed)
+            for line in prepare(case.rows, case.seed):
+                said(line)
             record = supervisor.run(case, limits, folder / "cases" / case.slug, folder.name, watch)
         records.append(folder, record)
         done.append(record)

@@ -87,7 +87,7 @@ def run(
         "TMPDIR": str(folder / "tmp"),
         **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
     }
-    story = Story(Reader(folder))
+    story, kernel_kills = Story(Reader(folder)), _kernel_kills()
     began = time.monotonic()
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(
@@ -117,11 +117,13 @@ def run(
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()
             wall_seconds = time.monotonic() - began
-            shutil.rmtree(folder / "tmp", ignore_errors=True)
     story.read()
-    outcome, phase, reason = conclude(story, verdict, exit_code, folder)
-    if outcome == "ok":
-        shutil.rmtree(folder)
+    outcome, phase, reason = conclude(story, verdict, exit_code, folder, _kernel_kills() - kernel_kills)
+    for left in folder.iterdir():
+        if outcome == "ok" or left.is_dir():  # of a case that did not end well, the logs stay
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    with suppress(OSError):
+        folder.rmdir()
     return Record(
         run=run_name,
         case=case,
@@ -170,7 +172,8 @@ class Story:
                     self.calls[-1].ended = at
                     self.calls[-1].seconds = tuple(line["seconds"])
                 case "error", _:
-                    self.error = (line["outcome"], self.phase, line["reason"])
+                    # What failed later, in the putting away, is no reason.
+                    self.error = self.error or (line["outcome"], self.phase, line["reason"])
                 case "model", _:
                     self.recipe, self.model_bytes = line["recipe"], line["model_bytes"]
                 case "quality", at:
@@ -241,34 +244,37 @@ def over_limit(story: Story, limits: Limits, began: float) -> tuple[str, str] | 
 
 
 def conclude(
-    story: Story, verdict: tuple[str, str] | None, exit_code: int, folder: Path
+    story: Story, verdict: tuple[str, str] | None, exit_code: int, folder: Path, kernel_kills: int = 0
 ) -> tuple[str, str | None, str | None]:
-    """Outcome, phase and reason of a case whose process has ended."""
+    """Outcome, phase and reason of a case whose process has ended.
+
+    `kernel_kills` is how often the kernel's out-of-memory killer struck meanwhile. It often takes the JVM, and Python
+    then only knows that nobody answers.
+    """
     if verdict:
         return verdict[0], story.phase, verdict[1]
+    if kernel_kills and (exit_code == -signal.SIGKILL or (story.error and story.error[0] == "failed")):
+        phase = story.error[1] if story.error else story.phase
+        return "out-of-memory", phase, "the system was short of memory, and its kernel killed a process of the case"
     if story.error:
         return story.error
     if exit_code == 0 and story.quality and "close" in [call.phase for call in story.calls if call.ended]:
         return "ok", None, None
     log = folder / "output.log"
     if exit_code == -signal.SIGKILL:
-        # Nobody here sends KILL without a verdict: it was the kernel, short of memory, or a person.
-        return (
-            "out-of-memory" if _kernel_killed() else "failed",
-            story.phase,
-            (f"the process was killed by signal 9 from outside, by the system short of memory or by hand (log: {log})"),
-        )
+        # Nobody here sends KILL without a verdict.
+        return "failed", story.phase, f"the process was killed by signal 9 from outside (log: {log})"
     how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
     return "failed", story.phase, f"the process ended with {how} before the case did (log: {log})"
 
 
-def _kernel_killed() -> bool:
-    """Whether the kernel's out-of-memory killer has been at work in our control group."""
+def _kernel_kills() -> int:
+    """How often the kernel's out-of-memory killer has struck in our control group; 0 where that cannot be asked."""
     try:
         events = Path("/sys/fs/cgroup/memory.events").read_text()
     except OSError:
-        return False
-    return any(line.startswith("oom_kill ") and not line.endswith(" 0") for line in events.splitlines())
+        return 0
+    return sum(int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill "))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -23,7 +23,7 @@ error = Console(stderr=True, highlight=False)
 def make(
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="How many: 150 (real), 10_000, 1e7.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; made if it is not there.")],
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other flowers.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, other flowers.")] = 0,
 ) -> None:
     """Make a dataset of Parquet files: the real flowers for 150 rows, synthetic ones for any other number.
 

@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from commandline import BadInput
+from commandline import BadInput, check_folder
 from datasets import flowers
 from datasets.flowers import FEATURES
 from datasets.synthetic import CHUNK_ROWS, Stream, chunk
@@ -60,7 +61,7 @@ class Manifest:
             raise BadInput(f"{folder / MANIFEST} is damaged ({error}). Make the dataset again") from None
 
     def write(self, folder: Path) -> None:
-        _replace(folder / MANIFEST, lambda path: path.write_text(json.dumps(asdict(self), indent=1)))
+        replace_file(folder / MANIFEST, lambda path: path.write_text(json.dumps(asdict(self), indent=1)))
 
 
 def cache_folder() -> Path:
@@ -75,9 +76,12 @@ def cache_folder() -> Path:
 def cached(
     rows: int, seed: int = 0, stream: Stream = Stream.TRAIN, progress: Callable[[int], None] | None = None
 ) -> Path:
-    """The folder of a dataset in the cache, made or mended first where need be. See `make` for the arguments."""
+    """The folder of a dataset in the cache, made or mended first where need be. What had to be mended is said on
+    standard error. See `make` for the arguments.
+    """
     folder = cache_folder() / f"{stream.name.lower()}-{rows}-seed{seed}-format{FORMAT}"
-    make(folder, rows, seed, stream, progress)
+    for line in make(folder, rows, seed, stream, progress):
+        print(line, file=sys.stderr)
     return folder
 
 
@@ -93,12 +97,16 @@ def make(
     150 training rows are the real flowers. `progress` is called with the number of rows that have become ready.
     BadInput if the disk has no room, or the folder holds another dataset.
     """
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; name a folder to write in")
+    check_folder(folder)
     wanted = Manifest(seed, stream.name.lower(), rows, {})
     known: dict[str, str] = {}
+    mended, missing = [], []
     if (folder / MANIFEST).exists():
-        found = Manifest.read(folder)
+        try:
+            found = Manifest.read(folder)
+        except BadInput:
+            found = wanted
+            mended.append(f"{folder / MANIFEST} was damaged, and everything is made again")
         known = found.parts
         if replace(found, parts={}) != wanted:
             raise BadInput(
@@ -108,9 +116,11 @@ def make(
     elif folder.is_dir() and any(path.suffix == ".parquet" for path in folder.iterdir()):
         raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.parquet.*"):
+        if not psutil.pid_exists(int(left.suffix[1:])):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
 
     done: dict[str, str] = {}
-    mended, missing = [], []
     for name, n_rows in _parts(rows):
         if name in known and _checksum(folder / name) == known[name]:
             done[name] = known[name]
@@ -132,7 +142,7 @@ def make(
     def make_part(part: tuple[str, int]) -> tuple[str, int]:
         name, n_rows = part
         table = _part_table(rows, seed, stream, int(name[5:10]), n_rows)
-        _replace(folder / name, lambda path: write(path, *table))
+        replace_file(folder / name, lambda path: write(path, *table))
         return part
 
     # Two parts at a time keep the memory flat however many cores there are.
@@ -240,7 +250,7 @@ def _part_table(
     return np.concatenate([x for x, _ in chunks])[:n_rows], np.concatenate([y for _, y in chunks])[:n_rows]
 
 
-def _replace(path: Path, write_to: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write_to: Callable[[Path], object]) -> None:
     """Writes beside and renames, so that nobody ever sees half a file under its name."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -82,6 +82,8 @@ def _numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float
 
 
 def _species(path: Path, column: pa.ChunkedArray) -> NDArray[np.int8]:
+    if pa.types.is_dictionary(column.type):  # pandas' categories, of which some may be unused
+        column = column.cast(column.type.value_type)
     codes = {}
     for value in column.unique().to_pylist():
         name = str(value).strip().lower().removeprefix("iris").lstrip("- ")

@@ -187,7 +187,7 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
     sums = [{"bar": bar, "seconds": total, "time": show_seconds(total)} for bar, total in totals.items()]
     y = alt.Y("bar:N", title=None, sort=sorted(totals, key=lambda bar: totals[bar]), axis=alt.Axis(labelLimit=240))
     longest = 1.12 * max(totals.values()) or 1.0
-    x = alt.X("seconds:Q", title="Seconds since the process started", scale=alt.Scale(domain=[0, longest], nice=False))
+    x = alt.X("seconds:Q", title="Seconds in these phases", scale=alt.Scale(domain=[0, longest], nice=False))
     scale = alt.Scale(domain=[phase.replace("_", " ") for phase in PHASES], range=list(PHASES.values()))
     stack = _chart(bars).mark_bar()
     stack = stack.encode(

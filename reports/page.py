@@ -143,6 +143,7 @@ def _table(model: str, own: Sequence[Result]) -> Table:
         "outcome",
         "load",
         "train",
+        "threads used",
         "predict",
         "predict one",
         "peak memory",
@@ -166,7 +167,9 @@ def _table(model: str, own: Sequence[Result]) -> Table:
                 show_rows(result.case.rows),
                 *(str(getattr(result.case, name)) for name in varied),
                 outcome,
-                *times,
+                *times[:2],
+                f"{threads:.1f}" if (threads := result.threads_used) is not None else "–",
+                *times[2:],
                 show_memory(peak) if peak is not None else "–",
                 *qualities,
             ]
@@ -265,7 +268,7 @@ def _write_csv(runs: Sequence[Run], path: Path) -> None:
     """A line for each record of each run; times are medians in seconds, memory is in bytes."""
     columns = ["run", "framework", "model", "rows", "track", "threads", "seed", "launch", "outcome", "phase", "reason"]
     columns += [f"{phase}_seconds" for phase in PHASES] + [*QUALITY, "peak_memory_bytes"]
-    columns += ["first_prediction_seconds", "wall_seconds", "model_bytes"]
+    columns += ["train_cpu_seconds", "train_span_seconds", "first_prediction_seconds", "wall_seconds", "model_bytes"]
     with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         table = csv.writer(file)
         table.writerow(columns)
@@ -286,7 +289,9 @@ def _write_csv(runs: Sequence[Run], path: Path) -> None:
                     + [record.outcome, record.phase, record.reason]
                     + [median_seconds(record, phase) for phase in PHASES]
                     + [getattr(record.quality, name) if record.quality else None for name in QUALITY]
-                    + [peak_memory_bytes(record), record.first_prediction_seconds]
+                    + [peak_memory_bytes(record)]
+                    + [getattr(record.phases.get("train"), f"{kind}_seconds", None) for kind in ("cpu", "span")]
+                    + [record.first_prediction_seconds]
                     + [record.wall_seconds, record.model_bytes]
                 )
 

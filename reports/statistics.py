@@ -62,6 +62,17 @@ class Result:
         """The most that the process tree held while it loaded, trained or predicted."""
         return max((peak for record in self.records if (peak := peak_memory_bytes(record)) is not None), default=None)
 
+    @property
+    def threads_used(self) -> float | None:
+        """CPU seconds of training over its wall seconds; None where it was too short for the samples from outside."""
+        trains = [record.phases["train"] for record in self.records if "train" in record.phases]
+        found = summary(
+            train.cpu_seconds / train.span_seconds
+            for train in trains
+            if train.cpu_seconds is not None and train.span_seconds and train.span_seconds >= 1.0
+        )
+        return found.median if found else None
+
     def quality(self, name: str) -> float | None:
         """The median over the launches of a field of Quality."""
         values = [getattr(record.quality, name) for record in self.records if record.quality]
