@@ -56,11 +56,13 @@ class H2O(Adapter):
             # It would refuse hidden folders (~/.cache, where our data is kept) and /var (temporary files on macOS).
             *("-file_deny_glob", "{/bin/*,/etc/*,/usr/*,/proc/*}"),
             *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(resources.threads)),
-            *("-ice_root", str(resources.folder / "h2o"), "-log_dir", str(resources.folder / "h2o" / "logs")),
+            # Below the server's working folder: H2O takes no path with a space in it.
+            *("-ice_root", "h2o", "-log_dir", "h2o/logs"),
         ]
         with self.log.open("wb") as log:
             self._jvm = subprocess.Popen(
                 ["sh", "-c", LIFELINE, "sh", *command],
+                cwd=resources.folder,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -36,7 +36,7 @@ def make(
         TextColumn("rows"),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=error, transient=True) as progress:
+    with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=rows)
         mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows))
     for line in mended:
@@ -56,7 +56,8 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
     counts = np.zeros(len(SPECIES), dtype=int)
     sums = np.zeros((len(SPECIES), len(FEATURES)))
     correct = loss = 0.0
-    with Progress(TextColumn("reading"), BarColumn(), TimeRemainingColumn(), console=error, transient=True) as progress:
+    columns = [TextColumn("reading"), BarColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=manifest.rows)
         for features, species in store.batches(folder):
             truth = posterior(features)

@@ -2,7 +2,8 @@
 
 class TestMine(AdapterContract):
     @pytest.fixture(scope="class")
-    def engine(self, started): ...yield a started adapter...
+    @classmethod
+    def engine(cls, started): ...yield a started adapter...
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ class AdapterContract:
     """Models that need not come out the same from the same seed, with the reason."""
 
     @pytest.fixture(scope="class")
-    def table(self, engine: Adapter, flowers_10_000: Path) -> Any:
+    @classmethod
+    def table(cls, engine: Adapter, flowers_10_000: Path) -> Any:
         return engine.load(flowers_10_000)
 
     @pytest.fixture(scope="class")
-    def unseen(self, engine: Adapter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
+    @classmethod
+    def unseen(cls, engine: Adapter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
         """A table of flowers from the test stream, written without their species, and the truth about them."""
         features, species = synthetic.chunk(1, Stream.TEST, 0)
         file = tmp_path_factory.mktemp("test") / "unseen.parquet"
@@ -44,12 +47,14 @@ class AdapterContract:
         return engine.load(file), features[:20_000], species[:20_000]
 
     @pytest.fixture(scope="class", params=["logistic", "mlp"])
-    def model_name(self, request: pytest.FixtureRequest, engine: Adapter) -> str:
+    @classmethod
+    def model_name(cls, request: pytest.FixtureRequest, engine: Adapter) -> str:
         assert engine.supports(request.param) is None
         return request.param
 
     @pytest.fixture(scope="class")
-    def model(self, engine: Adapter, table: Any, model_name: str) -> Any:
+    @classmethod
+    def model(cls, engine: Adapter, table: Any, model_name: str) -> Any:
         return engine.train(table, model_name, seed=3)
 
     def test_predict_gives_a_class_code_a_row(self, engine: Adapter, model: Any, unseen) -> None:

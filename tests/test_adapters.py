@@ -34,8 +34,9 @@ class EngineContract(AdapterContract):
     framework: str
 
     @pytest.fixture(scope="class")
-    def engine(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
-        with start(self.framework, tmp_path_factory.mktemp("engine")) as adapter:
+    @classmethod
+    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
+        with start(cls.framework, tmp_path_factory.mktemp("engine")) as adapter:
             yield adapter
 
 
@@ -105,7 +106,9 @@ def listening_addresses() -> set[str]:
 
 @pytest.mark.parametrize("framework", JVM)
 def test_a_jvm_has_its_threads_listens_on_loopback_only_and_is_gone_after_close(framework: str, tmp_path: Path) -> None:
-    adapter = start(framework, tmp_path)
+    folder = tmp_path / "a name with spaces"
+    folder.mkdir()
+    adapter = start(framework, folder)
     try:
         running = javas()
         assert listening_addresses() == {"127.0.0.1"}
@@ -125,6 +128,15 @@ def threads_of(framework: str) -> int:
     from pyspark import SparkContext
 
     return SparkContext.getOrCreate().defaultParallelism
+
+
+@pytest.mark.parametrize("framework", JVM)
+def test_a_jvm_that_cannot_start_is_an_error_and_leaves_nothing(framework: str, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    with registry.FRAMEWORKS[framework].create() as adapter, pytest.raises(Exception, match=r".+"):
+        adapter.start(Resources(1, 1024, tmp_path))  # no heap to live in
+    assert javas() == []
 
 
 @pytest.mark.parametrize("framework", JVM)

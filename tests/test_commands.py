@@ -128,9 +128,58 @@ def test_parquet_serves_as_well_as_csv(command: Command, model: Path, tmp_path: 
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
+def test_categories_that_are_not_used_do_no_harm(command: Command, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = pyarrow.csv.read_csv(IRIS)
+    names = pa.DictionaryArray.from_arrays(pa.array([i // 50 for i in range(150)]), pa.array([*SPECIES, "tulip"]))
+    table = table.set_column(4, "species", names)
+    pyarrow.parquet.write_table(table, tmp_path / "iris.parquet")
+    words = [
+        "--framework",
+        "baseline",
+        "--model",
+        "mlp",
+        "--data",
+        tmp_path / "iris.parquet",
+        "--output",
+        tmp_path / "m",
+    ]
+    done = command("adapters", "train", *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_measurement_that_is_the_same_for_all_gives_no_nan(command: Command, tmp_path: Path) -> None:
+    lines = [line.rsplit(",", 2) for line in IRIS.read_text().splitlines()[1:]]
+    (tmp_path / "flat.csv").write_text(HEADER + "".join(f"{rest},0.2,{species}\n" for rest, _, species in lines))
+    words = [
+        "--framework",
+        "pytorch-cpu",
+        "--model",
+        "mlp",
+        "--data",
+        tmp_path / "flat.csv",
+        "--output",
+        tmp_path / "m",
+    ]
+    if reason := missing("pytorch-cpu"):
+        pytest.skip(reason)
+    assert command("adapters", "train", *words).returncode == 0
+    words = ["--model", tmp_path / "m", "--data", tmp_path / "flat.csv", "--output", tmp_path / "out.csv"]
+    assert command("adapters", "predict", *words).returncode == 0
+    assert "nan" not in (tmp_path / "out.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["datasets", "make", "--rows", "150", "--output", "README.md/x"], "README.md/x: Not a directory"),
+        (
+            ["datasets", "make", "--rows", "150", "--seed", "4294967296", "--output", "x"],
+            "less than or equal to 4294967295",
+        ),
         (["datasets", "make", "--rows", "many", "--output", "x"], "'many' is no number of rows"),
         (["datasets", "make", "--output", "x"], "Missing option '--rows'"),
         (["datasets", "describe", "."], "is no dataset"),
@@ -251,6 +300,14 @@ def test_pytest_by_hand_shows_its_own_table(command: Command) -> None:
     assert done.returncode == 0, done.stdout
     assert "test_warm[train]" in done.stdout
     assert "Median" in done.stdout
+
+
+@pytest.mark.parametrize(("option", "word"), [("--rows", "many"), ("--memory-limit", "lots"), ("--threads", "0")])
+def test_pytest_by_hand_answers_a_wrong_word(option: str, word: str, command: Command) -> None:
+    done = command("pytest", "benchmarks", "--framework", "baseline", option, word)
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert word in done.stderr
 
 
 def test_pytest_by_hand_asks_for_a_framework(command: Command) -> None:

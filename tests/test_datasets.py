@@ -139,6 +139,23 @@ def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -
     assert part.read_bytes() == whole
 
 
+def test_a_damaged_manifest_is_made_again_and_said_so(tmp_path: Path) -> None:
+    store.make(tmp_path / "d", 1000)
+    (tmp_path / "d" / "_manifest.json").write_text('{"seed": 0, "str')
+    [said] = store.make(tmp_path / "d", 1000)
+    assert "_manifest.json was damaged" in said
+    assert store.check(tmp_path / "d") == []
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    store.make(tmp_path / "d", 1000)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "d" / f".part-00000.parquet.{gone.pid}").touch()
+    store.make(tmp_path / "d", 1000)
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["_manifest.json", "part-00000.parquet"]
+
+
 def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, *_: object) -> None:
         path.write_bytes(b"half")

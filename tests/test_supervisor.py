@@ -119,6 +119,19 @@ def test_an_error_that_a_case_wrote_down_is_its_reason(tmp_path: Path) -> None:
     )
 
 
+def test_the_first_error_is_the_reason(tmp_path: Path) -> None:
+    script = (
+        "[journal.write('error', outcome='failed', reason=why) for why in ('it broke', 'and close, too')]; sys.exit(1)"
+    )
+    assert supervise(tmp_path, script, Limits(60.0, 1024 * MIB)).reason == "it broke"
+
+
+def test_of_a_case_that_failed_only_the_logs_stay(tmp_path: Path) -> None:
+    script = "pathlib.Path(sys.argv[1], 'spill').mkdir()\nprint('said')\nsys.exit(1)"
+    supervise(tmp_path, script, Limits(60.0, 1024 * MIB))
+    assert sorted(path.name for path in (tmp_path / "case").iterdir()) == ["journal.jsonl", "output.log"]
+
+
 def test_cpu_seconds_are_those_of_the_whole_tree(tmp_path: Path) -> None:
     burn = "import time; end = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
     script = f"subprocess.run([sys.executable, '-c', {burn!r}])\njournal.end([1.5])\ntime.sleep(0.3)\nos.abort()"
