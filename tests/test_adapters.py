@@ -141,9 +141,9 @@ def test_a_jvm_that_cannot_start_is_an_error_and_leaves_nothing(framework: str, 
 
 @pytest.mark.parametrize("framework", JVM)
 def test_data_in_a_hidden_folder_is_read(framework: str, flowers_10_000: Path, tmp_path: Path) -> None:
-    shutil.copytree(flowers_10_000, tmp_path / ".cache" / "flowers")
+    shutil.copytree(flowers_10_000, tmp_path / ".cache" / "my flowers")
     with start(framework, tmp_path) as adapter:
-        adapter.load(tmp_path / ".cache" / "flowers")
+        adapter.load(tmp_path / ".cache" / "my flowers")
 
 
 @pytest.mark.parametrize("framework", JVM)
