@@ -96,7 +96,7 @@ def run(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 3 s.")
+        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 2 s.")
     ] = 3,
     seed: Seed = 0,
     output: Annotated[

@@ -29,7 +29,7 @@ from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.journal import Journal
 
-PHASE_BUDGET_S = 3.0
+PHASE_BUDGET_S = 2.0
 """Rounds go on until their number is reached or this much time is spent; there is always one."""
 
 

@@ -78,6 +78,7 @@ def run(
     (folder / records.FILE).touch()
     missing = {name: registry.FRAMEWORKS[name].missing() for name in {case.framework for case in matrix}}
     done: list[Record] = []
+    prepared: set[tuple[int, int]] = set()
     for case in matrix:
         started(case)
         if reason := missing[case.framework]:
@@ -86,9 +87,11 @@ def run(
             reason = f"inferred, not measured: {smaller.case.rows:,} rows already ended in {smaller.outcome}"
             record = Record(folder.name, case, "skipped", reason=reason)
         else:
-            watch("data")
-            for line in prepare(case.rows, case.seed):
-                said(line)
+            if (data := (case.rows, case.seed)) not in prepared:
+                watch("data")
+                for line in prepare(*data):
+                    said(line)
+                prepared.add(data)
             record = supervisor.run(case, limits, folder / "cases" / case.slug, folder.name, watch)
         records.append(folder, record)
         done.append(record)
