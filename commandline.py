@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,12 +54,12 @@ def size(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
-def one_of(what: str, names: Callable[[], list[str] | tuple[str, ...]]) -> Callable[[str], str]:
+def one_of(what: str, names: Sequence[str]) -> Callable[[str], str]:
     """A parser for an option that takes one of `names`, and lists them when it gets another."""
 
     def parse(text: str) -> str:
-        if text not in names():
-            raise typer.BadParameter(f"there is no {what} {text!r}; choose from {', '.join(names())}.")
+        if text not in names:
+            raise typer.BadParameter(f"there is no {what} {text!r}; choose from {', '.join(names)}.")
         return text
 
     parse.__name__ = what.upper()

@@ -37,12 +37,10 @@ error = Console(stderr=True, highlight=False)
 
 Framework = Annotated[
     str,
-    typer.Option(
-        parser=commandline.one_of("framework", lambda: tuple(registry.FRAMEWORKS)), metavar="NAME", help="See list."
-    ),
+    typer.Option(parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)), metavar="NAME", help="See list."),
 ]
-Model = Annotated[str, typer.Option(parser=commandline.one_of("model", lambda: MODELS), metavar="|".join(MODELS))]
-Track = Annotated[str, typer.Option(parser=commandline.one_of("track", lambda: TRACKS), metavar="|".join(TRACKS))]
+Model = Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))]
+Track = Annotated[str, typer.Option(parser=commandline.one_of("track", TRACKS), metavar="|".join(TRACKS))]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
 Memory = Annotated[
     int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")

@@ -29,13 +29,11 @@ CORES = environment.usable_cores()
 
 
 def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
-    parse = commandline.one_of(what, lambda: names)
+    parse = commandline.one_of(what, names)
     return typer.Option(parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated.")
 
 
-Profile = Annotated[
-    str, typer.Option(parser=commandline.one_of("profile", lambda: tuple(PROFILES)), metavar="quick|full")
-]
+Profile = Annotated[str, typer.Option(parser=commandline.one_of("profile", tuple(PROFILES)), metavar="quick|full")]
 Frameworks = Annotated[list[str] | None, _names("framework", tuple(registry.FRAMEWORKS))]
 Models = Annotated[list[str] | None, _names("model", MODELS)]
 Rows = Annotated[
