@@ -1,6 +1,7 @@
 """Record: what one case left behind. Append-only JSON Lines, a line as soon as the case ends.
 
 schema 1    the first
+schema 2    launches, the probe, memory and CPU of the JVM apart, the harness's own seconds, the framework's build
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from benchmarks.cases import Case
 from commandline import BadInput
 
-SCHEMA = 1
+SCHEMA = 2
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")
 OUTCOMES = ("ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped")
 FILE = "records.jsonl"
@@ -27,6 +28,7 @@ class Phase:
 
     `cpu_seconds` and `peak_memory_bytes` are the whole process tree's, seen from outside while the measured
     rounds ran; `span_seconds` is the wall time of that same stretch, so that CPU over span is the threads used.
+    The `jvm_` values are the share that Java has in the CPU seconds and in the memory at its peak; the rest is Python's.
     """
 
     seconds: tuple[float, ...] = ()
@@ -34,6 +36,34 @@ class Phase:
     cpu_seconds: float | None = None
     span_seconds: float | None = None
     peak_memory_bytes: int | None = None
+    jvm_cpu_seconds: float | None = None
+    jvm_memory_bytes: int | None = None
+    gpu_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that the process tree held: after `start`, after `load`, and at most during `train`."""
+
+    baseline_bytes: int
+    data_bytes: int
+    training_bytes: int
+
+
+@dataclass(frozen=True)
+class Harness:
+    """Seconds of a case that were no phase's: with the phases' seconds and warm-ups they add up to the wall time.
+
+    `startup` is Python's and pytest's until the first phase, `rounds` what measuring adds around the measured calls,
+    `scoring` the model's on unseen flowers, `between` the rest until the last phase, `shutdown` until the process is
+    gone.
+    """
+
+    startup_seconds: float
+    rounds_seconds: float
+    scoring_seconds: float
+    between_seconds: float
+    shutdown_seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,7 +81,12 @@ class Quality:
 
 @dataclass(frozen=True)
 class Record:
-    """What one case left behind. `phase` and `reason` say where and why when `outcome` is not ok."""
+    """What one launch of a case left behind. `phase` and `reason` say where and why when `outcome` is not ok.
+
+    `started` is the time in UTC, ISO 8601; `probe_seconds` are those of a fixed piece of work just before, which show
+    how fast the machine was; `inferred_from` is the case for which this one was skipped; `build` is what the framework
+    says of its own build. Of the real flowers only the first launch is scored.
+    """
 
     run: str
     case: Case
@@ -59,11 +94,17 @@ class Record:
     launch: int = 1
     phase: str | None = None
     reason: str | None = None
+    inferred_from: Case | None = None
+    started: str | None = None
+    probe_seconds: tuple[float, ...] = ()
     phases: dict[str, Phase] = field(default_factory=dict)
     first_prediction_seconds: float | None = None
     wall_seconds: float | None = None
+    harness: Harness | None = None
+    memory: Memory | None = None
     quality: Quality | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
+    build: dict[str, Any] = field(default_factory=dict)
     model_bytes: int | None = None
     schema: int = SCHEMA
 
@@ -75,8 +116,8 @@ class Record:
     def from_json(cls, line: str) -> Record:
         """The record that `to_json` wrote; ValueError, KeyError or TypeError if it is something else."""
         values = json.loads(line)
-        if values["schema"] != SCHEMA:
-            raise ValueError(f"schema {values['schema']}, and this irisbench reads schema {SCHEMA}")
+        if not 1 <= values["schema"] <= SCHEMA:
+            raise ValueError(f"schema {values['schema']}, and this irisbench reads schemas 1 to {SCHEMA}")
         values["case"] = Case(**values["case"])
         values["phases"] = {
             name: Phase(
@@ -84,7 +125,10 @@ class Record:
             )
             for name, phase in values["phases"].items()
         }
-        values["quality"] = Quality(**values["quality"]) if values["quality"] else None
+        values["probe_seconds"] = tuple(values.get("probe_seconds", ()))
+        parts: dict[str, type] = {"inferred_from": Case, "harness": Harness, "memory": Memory, "quality": Quality}
+        for name, kind in parts.items():
+            values[name] = kind(**values[name]) if values.get(name) else None
         return cls(**values)
 
 
