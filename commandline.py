@@ -54,6 +54,14 @@ def size(text: str) -> int:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
+def percent(text: str) -> float:
+    """A share as people write it: 10%, 2.5 %."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if not match:
+        raise typer.BadParameter(f"{text!r} is no percentage; write 10%.")
+    return float(match[1]) / 100
+
+
 def one_of(what: str, names: Sequence[str]) -> Callable[[str], str]:
     """A parser for an option that takes one of `names`, and lists them when it gets another."""
 

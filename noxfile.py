@@ -1,4 +1,4 @@
-"""What people type: nox -s benchmark, report, tests, lint."""
+"""What people type: nox -s benchmark, report, compare, overhead, tests, lint."""
 
 import os
 
@@ -38,6 +38,20 @@ def report(session: nox.Session) -> None:
     """Make the report of the newest run again, or of the runs named after --."""
     install(session, "core")
     session.run("python", "-m", "reports", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def compare(session: nox.Session) -> None:
+    """Hold two runs, named after --, against each other: what became faster or slower."""
+    install(session, "core")
+    session.run("python", "-m", "benchmarks", "compare", *session.posargs)
+
+
+@nox.session(reuse_venv=True)
+def overhead(session: nox.Session) -> None:
+    """Show what measuring itself costs: seconds a case, microseconds a round, the supervisor's memory and CPU."""
+    install(session, "core")
+    session.run("python", "-m", "benchmarks", "overhead", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 
 @nox.session(reuse_venv=True)

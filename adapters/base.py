@@ -12,10 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the harness, which stays small, reads this file too
+    import numpy as np
+    from numpy.typing import NDArray
 
 MODELS = ("logistic", "mlp", "deep")
 TRACKS = ("default", "tuned")
@@ -54,6 +55,10 @@ class Adapter(ABC):
     @abstractmethod
     def start(self, resources: Resources) -> None:
         """Brings the engine up. Unavailable when a part is missing that only the framework itself can see."""
+
+    def build(self) -> dict[str, Any]:
+        """What the running engine says of its own build: BLAS, instruction sets, CUDA. JSON values; after `start`."""
+        return {}
 
     @abstractmethod
     def load(self, path: Path) -> Any:

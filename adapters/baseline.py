@@ -25,6 +25,12 @@ class Baseline(Adapter):
     def start(self, resources: Resources) -> None:
         pass
 
+    def build(self) -> dict[str, Any]:
+        numpy: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
+        blas, simd = numpy["Build Dependencies"]["blas"], numpy["SIMD Extensions"]
+        instructions = [*simd.get("baseline", []), *simd.get("found", [])]
+        return {"blas": f"{blas['name']} {blas.get('version', '')}".strip(), "instructions": instructions[-1]}
+
     def load(self, path: Path) -> Table:
         return Table(*store.read(path))
 

@@ -35,6 +35,7 @@ class H2O(Adapter):
     """`default`: the estimators as they come. `tuned`: a solver that converges, and no scoring while training."""
 
     _jvm: subprocess.Popen[bytes] | None = None
+    _row: h2o.H2OFrame | None = None
 
     def start(self, resources: Resources) -> None:
         self._threads = resources.threads
@@ -49,8 +50,10 @@ class H2O(Adapter):
             raise Unavailable(reason)
         self.log = resources.folder / "h2o.log"
         command = [
-            *java.command(resources.threads, resources.memory_bytes),
+            *java.command(resources),
             "-Dsys.ai.h2o.telemetry.disabled=true",
+            # It would unpack a library of 157 MB at each start.
+            "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
             *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
             # It would refuse hidden folders (~/.cache, where our data is kept) and /var (temporary files on macOS).
@@ -76,6 +79,16 @@ class H2O(Adapter):
                 raise RuntimeError(f"H2O's server ended before it was up; its log is {self.log}")
             time.sleep(0.02)
         return up[1]
+
+    def build(self) -> dict[str, Any]:
+        # No BLAS: its algorithms are loops in Java.
+        server = h2o.cluster()
+        return {
+            "version": server.version,
+            "commit": server.last_commit_hash,
+            "built": server.compiled_on,
+            "java": java.version() if self._jvm else None,
+        }
 
     def load(self, path: Path) -> h2o.H2OFrame:
         store.check_columns(path)
@@ -127,10 +140,20 @@ class H2O(Adapter):
         return values
 
     def predict_one(self, model: H2OEstimator, flower: NDArray[np.float32]) -> int:
-        frame = h2o.H2OFrame([flower.tolist()], column_names=list(FEATURES))
-        code = int(model.predict(frame)[0, "predict"])
-        h2o.remove(frame)
-        return code
+        # A new frame would be uploaded as a file and parsed: one is kept, and its four values are set.
+        if self._row is None:
+            name = f"row_{uuid.uuid4().hex}"
+            self._row = h2o.H2OFrame([[0.0] * 4], destination_frame=name, column_names=list(FEATURES))
+        row = filled = self._row.frame_id
+        for column, value in enumerate(flower.tolist()):
+            filled = f"(:= {filled} {value!r} [{column}] [0])"
+        # Overwritten, not removed, a prediction would leave its columns behind.
+        h2o.rapids(f"(, (rm {row}_answer) (assign {row}_flower {filled}))")
+        h2o.api(
+            f"POST /3/Predictions/models/{model.model_id}/frames/{row}_flower",
+            data={"predictions_frame": f"{row}_answer"},
+        )
+        return int(h2o.rapids(f"(flatten (cols {row}_answer 0))")["string"])
 
     def save(self, model: H2OEstimator, folder: Path) -> None:
         h2o.save_model(model, str(folder), filename="model.h2o")
@@ -150,6 +173,10 @@ class H2O(Adapter):
         return recipe | {"threads": self._threads}
 
     def close(self) -> None:
+        if self._row is not None:
+            row, self._row = self._row.frame_id, None
+            if self._jvm is None:  # a cluster that lives on
+                h2o.remove([row, f"{row}_flower", f"{row}_answer"])
         if self._jvm is not None:
             jvm, self._jvm = self._jvm, None
             if (connection := h2o.connection()) is not None:

@@ -9,6 +9,8 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from adapters.base import Resources
+
 OLDEST = 17
 INSTALL = (
     "Install it: apt-get install openjdk-17-jre-headless (Debian, Ubuntu), brew install openjdk@17 (macOS); "
@@ -57,11 +59,16 @@ def heap_bytes(memory_bytes: int) -> int:
     return memory_bytes * 3 // 4
 
 
-def options(threads: int) -> list[str]:
-    """What every JVM of ours is told: so many cores, and to end when its heap is exhausted, not to linger."""
-    return [f"-XX:ActiveProcessorCount={threads}", "-XX:+ExitOnOutOfMemoryError"]
+def options(resources: Resources) -> list[str]:
+    """What every JVM of ours is told: how many cores, to end when its heap is exhausted, to leave nothing in /tmp."""
+    return [
+        f"-XX:ActiveProcessorCount={resources.threads}",
+        "-XX:+ExitOnOutOfMemoryError",
+        f"-Djava.io.tmpdir={resources.folder.resolve()}",
+        "-XX:-UsePerfData",  # a file of each JVM, in /tmp whatever the line above says
+    ]
 
 
-def command(threads: int, memory_bytes: int) -> list[str]:
-    """The start of a command line that runs Java within `threads` cores and `memory_bytes`."""
-    return [str(executable()), f"-Xmx{heap_bytes(memory_bytes)}", *options(threads)]
+def command(resources: Resources) -> list[str]:
+    """The start of a command line that runs Java within the resources."""
+    return [str(executable()), f"-Xmx{heap_bytes(resources.memory_bytes)}", *options(resources)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,21 @@ class PyTorch(Adapter):
         self._threads = resources.threads
         torch.zeros(1, device=self.device)
         self._synchronize()
+
+    def build(self) -> dict[str, Any]:
+        if self.device.type == "cuda":
+            return {
+                "blas": "cuBLAS",
+                "cuda": torch.version.cuda,
+                "cudnn": torch.backends.cudnn.version(),
+                "gpu": torch.cuda.get_device_name(self.device),
+            }
+        blas = re.search(r"\bBLAS_INFO=(\w+)", torch.__config__.show())
+        return {
+            "blas": blas[1] if blas else None,
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "onednn": torch.backends.mkldnn.is_available(),
+        }
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

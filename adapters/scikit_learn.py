@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from adapters.base import HIDDEN, Adapter, Resources
 from adapters.errors import NoSpecies
@@ -33,6 +34,16 @@ class ScikitLearn(Adapter):
     def start(self, resources: Resources) -> None:
         self._threads = resources.threads
         self._limits = threadpool_limits(resources.threads)
+
+    def build(self) -> dict[str, Any]:
+        # NumPy and SciPy each bring a BLAS, as a rule the same.
+        pools = threadpool_info()
+        blas = [pool for pool in pools if pool["user_api"] == "blas"]
+        return {
+            "blas": _listed(f"{pool['internal_api']} {pool['version']}" for pool in blas),
+            "instructions": _listed(pool["architecture"] for pool in blas if "architecture" in pool) or None,
+            "openmp": _listed(pool["prefix"] for pool in pools if pool["user_api"] == "openmp"),
+        }
 
     def load(self, path: Path) -> Table:
         return Table(*store.read(path))
@@ -97,3 +108,7 @@ class ScikitLearn(Adapter):
     def close(self) -> None:
         if limits := getattr(self, "_limits", None):
             limits.restore_original_limits()
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(set(names)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from functools import reduce
 from pathlib import Path
 from typing import Any, cast
@@ -51,12 +52,12 @@ class Spark(Adapter):
         log4j = folder / "log4j2.properties"
         log4j.write_text(LOG4J.format(log=self.log))
         os.environ["SPARK_LOCAL_IP"] = "127.0.0.1"
-        jvm_options = [*java.options(resources.threads), f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
+        jvm_options = [*java.options(resources), f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         settings = {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": f"{java.heap_bytes(resources.memory_bytes) >> 20}m",
-            "spark.driver.extraJavaOptions": " ".join(jvm_options),
+            "spark.driver.extraJavaOptions": shlex.join(jvm_options),
             "spark.ui.enabled": "false",
             "spark.ui.showConsoleProgress": "false",
             "spark.local.dir": str(folder / "spark"),
@@ -72,6 +73,18 @@ class Spark(Adapter):
         with self.log.open("ab") as log:
             self._gateway = launch_gateway(conf, popen_kwargs={"stdout": log, "stderr": log})
         self._spark = SparkSession(SparkContext(conf=conf, gateway=self._gateway))
+
+    def build(self) -> dict[str, Any]:
+        assert self._spark
+        jvm: Any = self._spark.sparkContext._jvm
+        # Scala's object itself, since the class of its name forwards no private methods.
+        blas = getattr(getattr(jvm.org.apache.spark.ml.linalg, "BLAS$"), "MODULE$")
+        return {
+            "version": self._spark.version,
+            "java": jvm.java.lang.System.getProperty("java.version"),
+            "blas": blas.nativeBLAS().getClass().getName(),
+            "blas_of_vectors": blas.javaBLAS().getClass().getName(),
+        }
 
     def load(self, path: Path) -> DataFrame:
         assert self._spark

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +25,13 @@ from datasets import store
 
 PREDICT_ROWS = 1 << 17
 """Rows that are fed forward at a time: enough to keep the cores busy, few enough to keep memory flat."""
+
+GUARD = """\
+import sys
+sys.path.append(sys.argv[1])
+import _pywrap_cpu_feature_guard
+_pywrap_cpu_feature_guard.InfoAboutUnusedCPUFeatures()
+"""
 
 
 class Table(NamedTuple):
@@ -58,6 +68,28 @@ class TensorFlow(Adapter):
             raise Unavailable("TensorFlow's threads and devices are fixed once a process; start a new one") from None
         self._threads = resources.threads
         tf.zeros(1).numpy()
+
+    def build(self) -> dict[str, Any]:
+        if gpus := tf.config.get_visible_devices("GPU"):
+            built = tf.sysconfig.get_build_info()
+            details = tf.config.experimental.get_device_details(gpus[0])
+            return {
+                "blas": "cuBLAS",
+                "cuda": built["cuda_version"],
+                "cudnn": built["cudnn_version"],
+                "gpu": details.get("device_name"),
+            }
+        # TensorFlow says so once, in the log of its import, where nothing else could be told from it. So another
+        # process runs that part of the import again, alone, which takes half a second.
+        command = [sys.executable, "-c", GUARD, str(Path(tf.__file__).parent / "python" / "platform")]
+        loud = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}
+        said = subprocess.run(command, env=loud, capture_output=True, text=True, check=False)
+        unused = re.search(r"To enable the following instructions: (.+), in other operations", said.stderr)
+        onednn = "oneDNN custom operations are on" in said.stderr
+        return {
+            "blas": "Eigen and oneDNN" if onednn else "Eigen",
+            "instructions_not_compiled_in": unused[1].split() if unused else None if said.returncode else [],
+        }
 
     def load(self, path: Path) -> Table:
         features, species = store.read(path)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import commandline
 from adapters import registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import environment, runner
-from benchmarks.cases import PROFILES, Case, cases
+from benchmarks import compare as comparison
+from benchmarks import environment, forecast, lifeline, overhead, records, runner, runs
+from benchmarks.cases import PROFILES, Case, plan
 from benchmarks.records import Record
+from benchmarks.runner import Order
 from benchmarks.supervisor import Limits
+from commandline import BadInput
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
@@ -41,6 +42,9 @@ Rows = Annotated[
     typer.Option(parser=commandline.rows, metavar="N", help="150 (the real flowers), 10_000, 1e6. May be repeated."),
 ]
 Tracks = Annotated[list[str] | None, _names("track", TRACKS)]
+Launches = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Processes for each case: 2 for quick, 3 for full if not given.")
+]
 Threads = Annotated[
     int, typer.Option(min=1, metavar="N", help="Cores a case may use; as many as there are if not given.")
 ]
@@ -54,37 +58,35 @@ def list_(
     model: Models = None,
     rows: Rows = None,
     track: Tracks = None,
+    launches: Launches = None,
     threads: Threads = CORES,
     seed: Seed = 0,
 ) -> None:
-    """Show the cases that run would measure with the same choices, and run none."""
-    matrix = _matrix(profile, framework, model, rows, track, threads, seed)
-    table = Table(title=f"{len(matrix)} cases, {threads} threads, seed {seed}")
-    for heading in ("framework", "model"):
-        table.add_column(heading)
-    table.add_column("rows", justify="right")
-    table.add_column("track")
-    table.add_column("note")
-    missing = {name: registry.FRAMEWORKS[name].missing() for name in {case.framework for case in matrix}}
-    for case in matrix:
-        reason = missing[case.framework]
-        table.add_row(
-            case.framework, case.model, f"{case.rows:,}", case.track, f"unavailable: {reason}" if reason else ""
-        )
-    console.print(table)
+    """Show the cases that run would measure with the same choices and how long they would take, and run none."""
+    wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
+    forecast.show(wanted, console)
 
 
 @app.command()
 def run(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN]", help="With --resume: the run to go on with; the newest if not given."),
+    ] = None,
     profile: Profile = "quick",
     framework: Frameworks = None,
     model: Models = None,
     rows: Rows = None,
     track: Tracks = None,
+    launches: Launches = None,
     threads: Threads = CORES,
     time_limit: Annotated[
         float, typer.Option(min=0.1, metavar="S", help="Seconds that one call of a phase may take.")
     ] = 600.0,
+    case_limit: Annotated[
+        float, typer.Option(min=1.0, metavar="S", help="Seconds that a case may take in all.")
+    ] = 3600.0,
     memory_limit: Annotated[
         int | None,
         typer.Option(
@@ -94,88 +96,154 @@ def run(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under 2 s.")
+        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under half a second.")
     ] = 3,
     seed: Seed = 0,
+    no_skip: Annotated[
+        bool, typer.Option("--no-skip", help="Also run what a smaller size says will run out of time or memory.")
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder for the run; one under reports/runs/ if not given.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was cut off: run what has no record yet.")
+    ] = False,
 ) -> None:
-    """Measure every case in a process of its own, write a record of each as it ends, then make the report.
+    """Measure every case in processes of its own, write a record of each as it ends, then make the report.
 
     quick: logistic and mlp on 150, 10,000 and 1,000,000 rows, tuned. full: 150 to 10,000,000 rows by tens, all
     models, both tracks. What you choose beside the profile takes the place of its part. Ctrl-C ends the running case,
-    keeps all records, and makes the report of what there is.
+    keeps all records, and makes the report of what there is; --resume then goes on.
     """
-    matrix = _matrix(profile, framework, model, rows, track, threads, seed)
-    if threads > environment.usable_cores():
-        raise commandline.BadInput(f"--threads {threads}: this process may use {environment.usable_cores()} cores")
-    folder = runner.new_folder(output)
-    limits = Limits(time_limit, memory_limit or environment.default_memory_limit(), rounds)
+    if resume:
+        given = [name for name in context.params if _was_typed(context, name)]
+        if strange := [name for name in given if name not in ("resume", "folder")]:
+            raise BadInput(
+                f"--{strange[0].replace('_', '-')}: a resumed run goes on with what it was asked for; leave this out"
+            )
+        folder = runs.find(folder or Path("latest"))
+        order = Order.read(folder)
+    else:
+        if folder:
+            raise BadInput(
+                f"{folder}: to go on with a run, type --resume {folder}; to name a new one, --output {folder}"
+            )
+        if threads > environment.usable_cores():
+            raise BadInput(f"--threads {threads}: this process may use {environment.usable_cores()} cores")
+        wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
+        memory_limit = memory_limit or environment.default_memory_limit()
+        order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), skip=not no_skip)
+        folder = runner.new_folder(output)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    interrupted = False
-    try:
-        _run_with_progress(folder, matrix, limits)
-    except KeyboardInterrupt:
-        interrupted = True
-        console.print("interrupted: the case that was running is ended, the records of the others are kept")
-    finally:
-        report = subprocess.run([sys.executable, "-m", "reports", str(folder)], check=False)
-    raise typer.Exit(130 if interrupted else report.returncode)
+    with runner.locked(folder):
+        if not resume:
+            runner.claim(folder, order)
+        code = 0
+        try:
+            _run_with_progress(folder, order)
+        except (KeyboardInterrupt, SystemExit) as end:
+            code = 130 if isinstance(end, KeyboardInterrupt) else 143
+            console.print(
+                "interrupted: the case that was running is ended, the records of the others are kept; go on with "
+                f"python -m benchmarks run --resume {folder}",
+                soft_wrap=True,
+            )
+        report = lifeline.run("reports", [str(folder.resolve())])
+    raise typer.Exit(code or report.returncode)
 
 
-def _matrix(
-    profile: str,
-    framework: list[str] | None,
-    model: list[str] | None,
-    rows: list[int] | None,
-    track: list[str] | None,
-    threads: int,
-    seed: int,
-) -> list[Case]:
-    return cases(PROFILES[profile], framework or (), model or (), rows or (), track or (), threads, seed)
+@app.command()
+def compare(
+    run_a: Annotated[
+        Path, typer.Argument(metavar="RUN_A", help="Before: a folder, a name under reports/runs/, latest.")
+    ],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="After.")],
+    phase: Annotated[
+        str, typer.Option(parser=commandline.one_of("phase", records.PHASES), metavar="NAME", help="Whose times.")
+    ] = "train",
+    fail_on_slower: Annotated[
+        float | None,
+        typer.Option(parser=commandline.percent, metavar="10%", help="Exit code 1 if a case became slower by more."),
+    ] = None,
+) -> None:
+    """Hold two runs against each other, case by case: faster, slower, or no difference that one could see."""
+    raise typer.Exit(comparison.command(run_a, run_b, phase, fail_on_slower, console))
 
 
-def _run_with_progress(folder: Path, matrix: list[Case], limits: Limits) -> None:
+@app.command("overhead")
+def overhead_(
+    framework: Annotated[
+        str, typer.Option(parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)), metavar="NAME")
+    ] = "baseline",
+    rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "10_000",  # type: ignore[assignment]
+    launches: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for each model.")] = 3,
+) -> None:
+    """Show what measuring itself costs, by a short run of the adapter that does next to nothing."""
+    wanted = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=CORES)
+    overhead.measure(Order(wanted, Limits(600.0, environment.default_memory_limit())), _run_with_progress, console)
+
+
+def _was_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+class _Progress(runner.Watcher):
+    """Shows a run on the terminal: a line for each case that ended, and what the running one is doing."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+        self._case = self._phase = ""
+        self._since = 0.0
+
+    def started(self, case: Case, launch: int) -> None:
+        self._case, self._phase = f"{case}, launch {launch}", ""
+
+    def phase(self, name: str | None) -> None:
+        now = time.monotonic()
+        if name and name != self._phase:
+            self._phase, self._since = name, now
+        self._bar.update(self._task, description=f"{self._case}: {self._phase} {now - self._since:.0f} s")
+
+    def ended(self, record: Record) -> None:
+        self._bar.console.print(_line(record), soft_wrap=True)
+        self._bar.advance(self._task)
+
+    def said(self, line: str) -> None:
+        self._bar.console.print(line, soft_wrap=True, markup=False)
+
+
+def _run_with_progress(folder: Path, order: Order) -> None:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("cases"),
+        TextColumn("launches"),
         TimeElapsedColumn(),
         console=console,
     )
-    task = bar.add_task("starting", total=len(matrix))
-    now: dict[str, Any] = {"case": "", "phase": "", "since": time.monotonic()}
-
-    def started(case: Case) -> None:
-        now.update(case=str(case), phase="")
-
-    def watch(phase: str | None) -> None:
-        if phase and phase != now["phase"]:
-            now.update(phase=phase, since=time.monotonic())
-        bar.update(task, description=f"{now['case']}: {now['phase']} {time.monotonic() - now['since']:.0f} s")
-
-    def ended(record: Record) -> None:
-        bar.console.print(_line(record), soft_wrap=True)
-        bar.advance(task)
-
-    with Live(bar, console=console, refresh_per_second=4, transient=True):
-        runner.run(folder, matrix, limits, started, watch, ended, bar.console.print)
+    steps = order.plan.steps()
+    recorded = {(record.case, record.launch) for record in records.read(folder)}
+    task = bar.add_task("starting", total=len(steps), completed=sum(step in recorded for step in steps))
+    # Seldom, since drawing takes time from the cores that are being measured.
+    with Live(bar, console=console, refresh_per_second=1, transient=True):
+        runner.run(folder, order, _Progress(bar, task))
 
 
 def _line(record: Record) -> str:
     """One ended case as a line of the terminal."""
     colour = {"ok": "green", "unavailable": "dim", "unsupported": "dim", "skipped": "dim"}.get(record.outcome, "red")
-    text = f"[{colour}]{record.outcome:13}[/] {record.case!s:45}"
+    text = f"[{colour}]{record.outcome:13}[/] {record.case!s:45} {record.launch}"
     if record.outcome != "ok":
         where = f"in {record.phase}: " if record.phase else ""
         return text + f" {where}{record.reason}".replace("[", r"\[")
     train = sorted(record.phases["train"].seconds)
     median = train[len(train) // 2]
-    assert record.quality
-    missed = "" if record.quality.reached_target else f", below the target of {record.quality.target_accuracy:.4f}"
-    return text + f" train {median:.3g} s, accuracy {record.quality.accuracy:.4f}{missed}"
+    text += f" train {median:.3g} s"
+    if (quality := record.quality) is not None:
+        missed = "" if quality.reached_target else f", below the target of {quality.target_accuracy:.4f}"
+        text += f", accuracy {quality.accuracy:.4f}{missed}"
+    return text
 
 
 if __name__ == "__main__":

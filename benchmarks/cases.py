@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
+
+LARGEST_WARMUP = 100_000
+"""Rows of the first pass, in which everything is done for the first time: as many as the case's, up to these."""
 
 
 @dataclass(frozen=True, order=True)
@@ -36,32 +40,60 @@ class Profile:
     models: Sequence[str]
     rows: Sequence[int]
     tracks: Sequence[str]
+    launches: int
 
 
 PROFILES = {
-    "quick": Profile(("logistic", "mlp"), (150, 10_000, 1_000_000), ("tuned",)),
-    "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS),
+    "quick": Profile(("logistic", "mlp"), (150, 10_000, 1_000_000), ("tuned",), 2),
+    "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS, 3),
 }
 
 
-def cases(
+@dataclass(frozen=True)
+class Plan:
+    """All cases of a run, and how many processes, or launches, each of them gets."""
+
+    frameworks: tuple[str, ...]
+    models: tuple[str, ...]
+    rows: tuple[int, ...]
+    tracks: tuple[str, ...]
+    launches: int = 1
+    threads: int = 1
+    seed: int = 0
+
+    def steps(self) -> list[tuple[Case, int]]:
+        """Each case with the number of its launch, smallest sizes first.
+
+        Within a size every launch goes through all cases before the next launch does, and the order of frameworks
+        rotates from model to model: what the machine does meanwhile, it does to all of them.
+        """
+        launches = range(1, self.launches + 1)
+        turns = itertools.product(self.rows, launches, self.tracks, self.models)
+        steps = []
+        for turn, (rows, launch, track, model) in enumerate(turns):
+            shift = turn % len(self.frameworks)
+            for framework in self.frameworks[shift:] + self.frameworks[:shift]:
+                steps.append((Case(framework, model, rows, track, self.threads, self.seed), launch))
+        return steps
+
+
+def plan(
     profile: Profile,
     frameworks: Sequence[str] = (),
     models: Sequence[str] = (),
     rows: Sequence[int] = (),
     tracks: Sequence[str] = (),
+    launches: int | None = None,
     threads: int = 1,
     seed: int = 0,
-) -> list[Case]:
-    """The cases of a run, smallest sizes first; within a size the order of frameworks rotates from model to model."""
-    frameworks = list(dict.fromkeys(frameworks)) or list(registry.FRAMEWORKS)
-    matrix = []
-    turn = 0
-    for n_rows in sorted(set(rows or profile.rows)):
-        for track in dict.fromkeys(tracks or profile.tracks):
-            for model in dict.fromkeys(models or profile.models):
-                shift = turn % len(frameworks)
-                turn += 1
-                for framework in frameworks[shift:] + frameworks[:shift]:
-                    matrix.append(Case(framework, model, n_rows, track, threads, seed))
-    return matrix
+) -> Plan:
+    """The plan of a profile, with what was chosen beside it in the place of its parts."""
+    return Plan(
+        tuple(dict.fromkeys(frameworks or registry.FRAMEWORKS)),
+        tuple(dict.fromkeys(models or profile.models)),
+        tuple(sorted(set(rows or profile.rows))),
+        tuple(dict.fromkeys(tracks or profile.tracks)),
+        launches or profile.launches,
+        threads,
+        seed,
+    )

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.cases import Case
+from benchmarks.cases import LARGEST_WARMUP, Case
 from commandline import BadInput
 from datasets import flowers, scores, store
+from datasets.files import replace_file
 from datasets.synthetic import Stream, posterior
 
 TEST_ROWS = 100_000
-LARGEST_WARMUP = 100_000
 FOLDS = 5
 
 
@@ -75,7 +75,7 @@ def logistic_accuracy(rows: int, seed: int) -> float:
         test_features, test_species = test_rows(seed)
         codes = predict_by_logistic(features, species, test_features)
         accuracy = scores.accuracy(test_species, codes)
-        store.replace_file(kept, lambda path: path.write_text(json.dumps(accuracy)))
+        replace_file(kept, lambda path: path.write_text(json.dumps(accuracy)))
     return float(json.loads(kept.read_text()))
 
 

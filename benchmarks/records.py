@@ -1,4 +1,4 @@
-"""Record: what one case left behind. Append-only JSON Lines, a line as soon as the case ends.
+"""Record: what one launch of a case left behind. Append-only JSON Lines, a line as soon as it ends.
 
 schema 1    the first
 schema 2    launches, the probe, memory and CPU of the JVM apart, the harness's own seconds, the framework's build
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ SCHEMA = 2
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")
 OUTCOMES = ("ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped")
 FILE = "records.jsonl"
+SET_ASIDE = "set-aside.jsonl"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Phase:
 
     `cpu_seconds` and `peak_memory_bytes` are the whole process tree's, seen from outside while the measured
     rounds ran; `span_seconds` is the wall time of that same stretch, so that CPU over span is the threads used.
-    The `jvm_` values are the share that Java has in the CPU seconds and in the memory at its peak; the rest is Python's.
+    The `jvm_` values are Java's share of the CPU seconds and of the memory at its peak; the rest is Python's.
     """
 
     seconds: tuple[float, ...] = ()
@@ -100,6 +101,7 @@ class Record:
     phases: dict[str, Phase] = field(default_factory=dict)
     first_prediction_seconds: float | None = None
     wall_seconds: float | None = None
+    supervisor_cpu_seconds: float | None = None
     harness: Harness | None = None
     memory: Memory | None = None
     quality: Quality | None = None
@@ -133,20 +135,39 @@ class Record:
 
 
 def append(folder: Path, record: Record) -> None:
-    """Adds the record to the run's file, and returns when it is on the disk."""
-    descriptor = os.open(folder / FILE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Adds the record to the run's file, and returns when it is on the disk. BadInput if it does not fit there.
+
+    Then the file is as it was before: no half of a record stays in it.
+    """
+    path = folder / FILE
+    line = (record.to_json() + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    before = os.fstat(descriptor).st_size
     try:
-        os.write(descriptor, (record.to_json() + "\n").encode())
+        written = 0
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
         os.fsync(descriptor)
+    except BaseException as error:
+        os.ftruncate(descriptor, before)
+        if not isinstance(error, OSError):
+            raise
+        raise BadInput(
+            f"{path} takes no further record ({error.strerror}). Those in it are whole: make room, then go on with "
+            f"python -m benchmarks run --resume {folder}"
+        ) from None
     finally:
         os.close(descriptor)
 
 
 def read(folder: Path) -> Iterator[Record]:
-    """The records of a run in the order in which the cases ended; BadInput names a line that is none."""
+    """The records of a run in the order in which the cases ended; BadInput names a line that is none.
+
+    A last line without its end is no record yet, or was torn by a power cut: it is passed over.
+    """
     path = folder / FILE
     try:
-        lines = path.read_text().splitlines()
+        *lines, _ = path.read_text(errors="replace").split("\n")
     except FileNotFoundError:
         raise BadInput(f"{folder} is no run: it has no {FILE}. Runs are folders under reports/runs/") from None
     for number, line in enumerate(lines, start=1):
@@ -154,3 +175,25 @@ def read(folder: Path) -> Iterator[Record]:
             yield Record.from_json(line)
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{path}, line {number} is no record ({error}). Take the line out and try again") from None
+
+
+def set_aside(folder: Path, stays: Callable[[Record], bool]) -> int:
+    """Moves the records that do not stay, and a torn last line, out of the run's file; returns how many moved.
+
+    They are kept in a file beside it. The run's file is replaced as a whole, and last.
+    """
+    path = folder / FILE
+    text = path.read_text(errors="replace") if path.exists() else ""
+    *lines, torn = text.split("\n")
+    kept = [line for line, record in zip(lines, read(folder), strict=True) if stays(record)] if lines else []
+    moved = [line for line in lines if line not in kept] + [torn] * bool(torn)
+    if moved:
+        with (folder / SET_ASIDE).open("a") as file:
+            file.writelines(f"{line}\n" for line in moved)
+        beside = path.with_suffix(".new")
+        with beside.open("w") as file:
+            file.writelines(f"{line}\n" for line in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    return len(moved)

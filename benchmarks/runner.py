@@ -2,36 +2,87 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from adapters import registry
-from benchmarks import environment, records, supervisor
-from benchmarks.cases import Case
-from benchmarks.environment import ROOT
+from benchmarks import conditions, environment, lifeline, records, supervisor
+from benchmarks.cases import Case, Plan
+from benchmarks.probe import probe
 from benchmarks.records import Record
+from benchmarks.runs import LATEST, RUNS
 from benchmarks.supervisor import Limits
 from commandline import BadInput, check_folder
+from datasets.files import replace_file
 
-RUNS = ROOT / "reports" / "runs"
-LATEST = ROOT / "reports" / "latest"
+ORDER = "plan.json"
+"""What a run was asked for, so that it can be resumed."""
+
+LARGER_TOO = ("timeout", "out-of-memory")
+"""Outcomes that a larger size would have, too."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run was asked for: the cases, what each may take, and whether it passes over what will not end well."""
+
+    plan: Plan
+    limits: Limits
+    skip: bool = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides how a case is measured, for environment.json."""
+        return {
+            "threads": self.plan.threads,
+            "seed": self.plan.seed,
+            "launches": self.plan.launches,
+            "rounds": self.limits.rounds,
+            "time_limit_s": self.limits.time_s,
+            "case_limit_s": self.limits.case_s,
+            "memory_limit_bytes": self.limits.memory_bytes,
+        }
+
+    def write(self, folder: Path) -> None:
+        replace_file(folder / ORDER, lambda path: path.write_text(json.dumps(asdict(self), indent=1)))
+
+    @classmethod
+    def read(cls, folder: Path) -> Order:
+        """The order that stands in a run's folder; BadInput if there is none."""
+        try:
+            values = json.loads((folder / ORDER).read_text())
+            plan = {name: tuple(value) if isinstance(value, list) else value for name, value in values["plan"].items()}
+            return cls(Plan(**plan), Limits(**values["limits"]), values["skip"])
+        except OSError:
+            raise BadInput(f"{folder} is no run that can be resumed: it has no {ORDER}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{folder / ORDER} is no order of a run ({error}). Start a new run") from None
 
 
 def new_folder(output: Path | None) -> Path:
-    """The folder asked for, or one named after the time, at which `reports/latest` then points."""
+    """The folder asked for, or one named after the time."""
     folder = output or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")
     check_folder(folder)
-    if (folder / records.FILE).exists():
-        raise BadInput(f"{folder} holds the records of a run already; name another folder for --output")
     folder.mkdir(parents=True, exist_ok=True)
-    if output is None:
+    return folder
+
+
+def claim(folder: Path, order: Order) -> None:
+    """Makes the folder that of a new run, and the newest if it is one of ours. BadInput if it is a run already."""
+    if (folder / ORDER).exists() or (folder / records.FILE).exists():
+        raise BadInput(
+            f"{folder} holds the records of a run already; go on with it by --resume {folder}, or name another folder"
+        )
+    (folder / records.FILE).touch()
+    order.write(folder)
+    if folder.parent == RUNS:
         beside = LATEST.with_name(".latest")
         beside.unlink(missing_ok=True)
         try:
@@ -39,7 +90,17 @@ def new_folder(output: Path | None) -> Path:
         except OSError:  # a file system without links
             beside.write_text(f"{folder.relative_to(LATEST.parent)}\n")
         beside.replace(LATEST)
-    return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a run's folder for this process; the system gives it free however the process ends. BadInput if taken."""
+    with (folder / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BadInput(f"another run is writing into {folder}; wait for its end, or name another folder") from None
+        yield
 
 
 def prepare(rows: int, seed: int) -> list[str]:
@@ -47,64 +108,97 @@ def prepare(rows: int, seed: int) -> list[str]:
 
     BadInput if there is no room.
     """
-    command = [sys.executable, "-m", "benchmarks.preparation", str(rows), str(seed)]
-    environment_ = os.environ | {"PYTHONPATH": str(ROOT)}
-    answer = subprocess.run(command, cwd=ROOT, env=environment_, capture_output=True, text=True, check=False)
+    answer = lifeline.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
         raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")
     return lines
 
 
-def run(
-    folder: Path,
-    matrix: Sequence[Case],
-    limits: Limits,
-    started: Callable[[Case], None] = lambda case: None,
-    watch: Callable[[str | None], None] = lambda phase: None,
-    ended: Callable[[Record], None] = lambda record: None,
-    said: Callable[[str], None] = lambda line: None,
-) -> list[Record]:
-    """Runs the cases in their order; the record of each is on the disk before the next one begins."""
-    settings = {
-        "threads": matrix[0].threads,
-        "seed": matrix[0].seed,
-        "rounds": limits.rounds,
-        "time_limit_s": limits.time_s,
-        "memory_limit_bytes": limits.memory_bytes,
-    }
-    description = environment.describe(folder.name, settings)
-    (folder / "environment.json").write_text(json.dumps(description, indent=1))
-    (folder / records.FILE).touch()
-    missing = {name: registry.FRAMEWORKS[name].missing() for name in {case.framework for case in matrix}}
-    done: list[Record] = []
-    prepared: set[tuple[int, int]] = set()
-    for case in matrix:
-        started(case)
+class Watcher:
+    """Is told how a run comes along. This one does nothing."""
+
+    def started(self, case: Case, launch: int) -> None: ...
+
+    def phase(self, name: str | None) -> None: ...
+
+    def ended(self, record: Record) -> None: ...
+
+    def said(self, line: str) -> None: ...
+
+
+def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
+    """Runs what has no record yet, in the order of the plan; the record of each is on the disk before the next begins.
+
+    A record made under other conditions than today's counts as none: it is set aside, and its case is run again.
+    """
+    watcher = watcher or Watcher()
+    description = environment.describe(folder.name, order.settings)
+    for warning in description.get("warnings", []):
+        watcher.said(f"warning: {warning}")
+    missing = {name: registry.FRAMEWORKS[name].missing() for name in order.plan.frameworks}
+    _set_aside_what_differs(folder, description, missing, watcher.said)
+    write = json.dumps(description, indent=1)
+    replace_file(folder / "environment.json", lambda path: path.write_text(write))
+    done = {(record.case, record.launch): record for record in records.read(folder)}
+    prepared: set[int] = set()
+    for case, launch in order.plan.steps():
+        if (case, launch) in done:
+            continue
+        watcher.started(case, launch)
         if reason := missing[case.framework]:
-            record = Record(folder.name, case, "unavailable", reason=reason)
-        elif (smaller := gave_up_before(case, done)) is not None:
+            record = Record(folder.name, case, "unavailable", launch, reason=reason)
+        elif order.skip and (smaller := gave_up_before(case, done.values())):
             reason = f"inferred, not measured: {smaller.case.rows:,} rows already ended in {smaller.outcome}"
-            record = Record(folder.name, case, "skipped", reason=reason)
+            record = Record(folder.name, case, "skipped", launch, reason=reason, inferred_from=smaller.case)
         else:
-            if (data := (case.rows, case.seed)) not in prepared:
-                watch("data")
-                for line in prepare(*data):
-                    said(line)
-                prepared.add(data)
-            record = supervisor.run(case, limits, folder / "cases" / case.slug, folder.name, watch)
+            if case.rows not in prepared:
+                watcher.phase("data")
+                for line in prepare(case.rows, case.seed):
+                    watcher.said(line)
+                prepared.add(case.rows)
+            watcher.phase("probe")
+            seconds = probe()
+            place = folder / "cases" / f"{case.slug}-{launch}"
+            record = supervisor.run(case, order.limits, place, folder.name, launch, watcher.phase)
+            record = replace(record, probe_seconds=seconds)
         records.append(folder, record)
-        done.append(record)
-        ended(record)
+        done[case, launch] = record
+        watcher.ended(record)
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / "cases").rmdir()
-    return done
+
+
+def _set_aside_what_differs(
+    folder: Path, now: dict[str, Any], missing: dict[str, str | None], said: Callable[[str], None]
+) -> None:
+    """Takes from the records those that other versions, recipes or settings made, and a torn last line."""
+    try:
+        before = json.loads((folder / "environment.json").read_text())
+    except (OSError, ValueError):
+        before = now  # it was cut off before its first case
+    differences = {
+        name: conditions.differences(before, now, name) + conditions.recipe_changed(before, now, name)
+        for name in registry.FRAMEWORKS
+    }
+
+    def stays(record: Record) -> bool:
+        name = record.case.framework
+        arrived = record.outcome == "unavailable" and not missing.get(name)
+        return not arrived and not differences.get(name)
+
+    moved = records.set_aside(folder, stays)
+    for words in dict.fromkeys("; ".join(words) for words in differences.values() if words):
+        names = [name for name, own in differences.items() if "; ".join(own) == words]
+        said(f"measured again, since something has changed ({', '.join(names)}): {words}")
+    if moved:
+        said(f"{moved} lines of {records.FILE} do not count any more, and were moved to {records.SET_ASIDE}")
 
 
 def gave_up_before(case: Case, done: Sequence[Record]) -> Record | None:
     """The record of a smaller size, all else the same, that ran out of time or memory."""
     for record in done:
-        same = Case(**{**asdict(record.case), "rows": case.rows}) == case
-        if same and record.case.rows < case.rows and record.outcome in ("timeout", "out-of-memory"):
+        same = replace(record.case, rows=case.rows) == case
+        if same and record.case.rows < case.rows and record.outcome in LARGER_TOO:
             return record
     return None

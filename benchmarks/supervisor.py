@@ -11,32 +11,39 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case
+from adapters import registry
+from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
 from benchmarks.journal import Reader
-from benchmarks.preparation import LARGEST_WARMUP
-from benchmarks.processes import Sample, Tree, adopt_orphans
-from benchmarks.records import Phase, Quality, Record
+from benchmarks.processes import Gpu, Sample, Tree, adopt_orphans
+from benchmarks.records import Harness, Memory, Phase, Quality, Record
 
 SAMPLE_S = 0.1
+"""Time from one look at a case to the next: half of the shortest peak of memory that shall not be missed."""
+
+SCORING = "quality"
+"""What a case calls, in its journal, the stretch in which it scores its model: no phase, but work like one."""
+
 BETWEEN_PHASES_S = 120.0
 """How long a case may take outside its phases: starting Python, scoring the model."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a case may take. `time_s` holds for each call of each phase, `memory_bytes` for the whole process tree."""
+    """What a case may take: `time_s` in a call of a phase, `case_s` in all, `memory_bytes` by all its processes."""
 
     time_s: float
     memory_bytes: int
+    case_s: float = float("inf")
     rounds: int = 3
 
 
-def command(case: Case, limits: Limits, folder: Path) -> list[str]:
+def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[str]:
     """The pytest run that measures `case` and keeps its journal in `folder`."""
     options = {
         "framework": case.framework,
@@ -45,6 +52,7 @@ def command(case: Case, limits: Limits, folder: Path) -> list[str]:
         "track": case.track,
         "threads": case.threads,
         "seed": case.seed,
+        "launch": launch,
         "rounds": limits.rounds,
         "time-limit": limits.time_s,
         "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
@@ -70,6 +78,7 @@ def run(
     limits: Limits,
     folder: Path,
     run_name: str,
+    launch: int = 1,
     watch: Callable[[str | None], None] = lambda phase: None,
     argv: Sequence[str] | None = None,
 ) -> Record:
@@ -79,6 +88,7 @@ def run(
     command than the case's own, which is how the tests get at a process that sleeps, crashes or eats memory.
     """
     folder = folder.resolve()
+    shutil.rmtree(folder, ignore_errors=True)  # of a launch that was cut off with its supervisor
     (folder / "tmp").mkdir(parents=True)
     adopt_orphans()
     threads = str(case.threads)
@@ -88,10 +98,13 @@ def run(
         **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
     }
     story, kernel_kills = Story(Reader(folder)), _kernel_kills()
-    began = time.monotonic()
+    row = registry.FRAMEWORKS.get(case.framework)
+    gpu = Gpu() if row and row.device == "cuda" else None
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    began, own_cpu = time.monotonic(), time.process_time()
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(
-            list(argv or command(case, limits, folder)),
+            list(argv or command(case, limits, folder, launch)),
             cwd=ROOT,
             env=environment,
             # We never write: the child reads the end of this pipe when we are gone, and then goes too.
@@ -100,7 +113,7 @@ def run(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    tree = Tree(process.pid)
+    tree = Tree(process.pid, gpu)
     verdict: tuple[str, str] | None = None
     try:
         while process.poll() is None and verdict is None:
@@ -111,12 +124,14 @@ def run(
             if verdict is None:
                 # Returns at once when the process ends, so that no case is charged for our sleeping.
                 _wait(process, SAMPLE_S)
+        ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
     finally:
         with uninterrupted():
             tree.end()
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()
-            wall_seconds = time.monotonic() - began
+    if verdict:
+        ended = time.monotonic()
     story.read()
     outcome, phase, reason = conclude(story, verdict, exit_code, folder, _kernel_kills() - kernel_kills)
     for left in folder.iterdir():
@@ -128,13 +143,19 @@ def run(
         run=run_name,
         case=case,
         outcome=outcome,
+        launch=launch,
         phase=phase,
         reason=reason,
+        started=started,
         phases=story.phases(),
         first_prediction_seconds=story.first_prediction(began) if case.rows <= LARGEST_WARMUP else None,
-        wall_seconds=wall_seconds,
+        wall_seconds=ended - began,
+        supervisor_cpu_seconds=own_cpu,
+        harness=story.harness(began, ended),
+        memory=story.memory(),
         quality=Quality(**story.quality) if story.quality else None,
         recipe=story.recipe,
+        build=story.build,
         model_bytes=story.model_bytes,
     )
 
@@ -160,6 +181,7 @@ class Story:
         self.error: tuple[str, str | None, str] | None = None
         self.quality: dict[str, Any] | None = None
         self.recipe: dict[str, Any] = {}
+        self.build: dict[str, Any] = {}
         self.model_bytes: int | None = None
 
     def read(self) -> None:
@@ -175,10 +197,9 @@ class Story:
                     # What failed later, in the putting away, is no reason.
                     self.error = self.error or (line["outcome"], self.phase, line["reason"])
                 case "model", _:
-                    self.recipe, self.model_bytes = line["recipe"], line["model_bytes"]
-                case "quality", at:
+                    self.recipe, self.build, self.model_bytes = line["recipe"], line["build"], line["model_bytes"]
+                case "quality", _:
                     self.quality = line
-                    self.calls[-1].ended = at
 
     @property
     def phase(self) -> str | None:
@@ -191,31 +212,59 @@ class Story:
         cold = {call.phase: call.seconds for call in self.calls if call.cold}
         for call in self.calls:
             if call.ended is not None and not call.cold and call.seconds:
+                begin, end, peak = self._at(call.began), self._at(call.ended), self._peak(call.began, call.ended)
                 phases[call.phase] = Phase(
                     seconds=call.seconds,
                     warmup_seconds=cold.get(call.phase, ()),
-                    cpu_seconds=self._cpu_at(call.ended) - self._cpu_at(call.began),
+                    cpu_seconds=end.cpu_seconds - begin.cpu_seconds,
                     span_seconds=call.ended - call.began,
-                    peak_memory_bytes=self._peak(call.began, call.ended),
+                    peak_memory_bytes=peak.memory_bytes,
+                    jvm_cpu_seconds=end.jvm_cpu_seconds - begin.jvm_cpu_seconds,
+                    jvm_memory_bytes=peak.jvm_memory_bytes,
+                    gpu_memory_bytes=peak.gpu_memory_bytes,
                 )
         return phases
 
-    def _cpu_at(self, moment: float) -> float:
-        """CPU seconds of the tree at a moment, on the line between the samples before and after it."""
-        after = bisect.bisect([sample.time for sample in self.samples], moment)
-        if after == 0:
-            return 0.0
-        before = self.samples[after - 1]
-        if after == len(self.samples):
-            return before.cpu_seconds
-        share = (moment - before.time) / (self.samples[after].time - before.time)
-        return before.cpu_seconds + share * (self.samples[after].cpu_seconds - before.cpu_seconds)
+    def memory(self) -> Memory | None:
+        """The three figures of a case that came to the end of its training."""
+        calls = {call.phase: call for call in self.calls if call.ended is not None and not call.cold}
+        if not {"start", "load", "train"} <= calls.keys():
+            return None
+        start, load, train = (calls[phase] for phase in ("start", "load", "train"))
+        return Memory(
+            self._at(start.ended or 0.0).memory_bytes,
+            self._at(load.ended or 0.0).memory_bytes,
+            self._peak(train.began, train.ended or 0.0).memory_bytes,
+        )
 
-    def _peak(self, began: float, ended: float) -> int | None:
-        """The largest memory from the last sample before `began` to the first after `ended`."""
+    def harness(self, began: float, ended: float) -> Harness | None:
+        """Where the wall seconds went that no phase took; None of a case that did not end its last phase."""
+        if not self.calls or any(call.ended is None for call in self.calls):
+            return None
+        spans = [(call, (call.ended or 0.0) - call.began) for call in self.calls]
+        scoring = sum(span for call, span in spans if call.phase == SCORING)
+        rounds = sum(span - sum(call.seconds) for call, span in spans if call.phase != SCORING)
+        first, last = self.calls[0].began, self.calls[-1].ended or 0.0
+        between = last - first - sum(span for _, span in spans)
+        return Harness(first - began, rounds, scoring, between, ended - last)
+
+    def _at(self, moment: float) -> Sample:
+        """What the tree took at a moment, on the line between the samples before and after it."""
+        after = bisect.bisect([sample.time for sample in self.samples], moment)
+        if after == len(self.samples):
+            return self.samples[-1] if self.samples else Sample(moment, 0, 0.0)
+        right = self.samples[after]
+        left = self.samples[after - 1] if after else Sample(right.time - SAMPLE_S, 0, 0.0)
+        share = max(0.0, (moment - left.time) / (right.time - left.time))
+        pairs = zip(astuple(left), astuple(right), strict=True)
+        time, memory, cpu, jvm_memory, jvm_cpu, gpu = (a + share * (b - a) for a, b in pairs)
+        return Sample(time, round(memory), cpu, round(jvm_memory), jvm_cpu, round(gpu))
+
+    def _peak(self, began: float, ended: float) -> Sample:
+        """The sample with the most memory, from the last before `began` to the first after `ended`."""
         times = [sample.time for sample in self.samples]
         near = self.samples[max(bisect.bisect(times, began) - 1, 0) : bisect.bisect(times, ended) + 1]
-        return max((sample.memory_bytes for sample in near), default=None)
+        return max(near, key=lambda sample: sample.memory_bytes, default=Sample(began, 0, 0.0))
 
     def first_prediction(self, began: float) -> float | None:
         """Wall seconds from the start of the process to the first prediction of one flower, in the cold pass."""
@@ -229,8 +278,10 @@ def over_limit(story: Story, limits: Limits, began: float) -> tuple[str, str] | 
     if now.memory_bytes > limits.memory_bytes:
         taken, allowed = now.memory_bytes / 2**30, limits.memory_bytes / 2**30
         return "out-of-memory", f"the processes took {taken:.2f} GiB of the {allowed:.2f} GiB allowed"
+    if now.time - began > limits.case_s:
+        return "timeout", f"the case took longer than the {limits.case_s:g} s allowed in all"
     call = story.calls[-1] if story.calls else None
-    if call and call.ended is None and call.phase != "quality":
+    if call and call.ended is None and call.phase != SCORING:
         # The conftest begins no further round that the limit could cut, so the first one is what is too long.
         if now.time - call.began > limits.time_s:
             return "timeout", f"{call.phase} took longer than the {limits.time_s:g} s allowed"
@@ -238,7 +289,7 @@ def over_limit(story: Story, limits: Limits, began: float) -> tuple[str, str] | 
         since = call.ended or call.began if call else began
         allowance = max(BETWEEN_PHASES_S, limits.time_s)
         if now.time - since > allowance:
-            doing = "scoring the model" if call and call.phase == "quality" else "getting from one phase to the next"
+            doing = "scoring the model" if call and call.phase == SCORING else "getting from one phase to the next"
             return "timeout", f"{doing} took longer than {allowance:g} s"
     return None
 
@@ -258,7 +309,7 @@ def conclude(
         return "out-of-memory", phase, "the system was short of memory, and its kernel killed a process of the case"
     if story.error:
         return story.error
-    if exit_code == 0 and story.quality and "close" in [call.phase for call in story.calls if call.ended]:
+    if exit_code == 0 and "close" in [call.phase for call in story.calls if call.ended]:
         return "ok", None, None
     log = folder / "output.log"
     if exit_code == -signal.SIGKILL:
@@ -269,12 +320,12 @@ def conclude(
 
 
 def _kernel_kills() -> int:
-    """How often the kernel's out-of-memory killer has struck in our control group; 0 where that cannot be asked."""
+    """How often the kernel's out-of-memory killer has struck since the system came up; 0 where it does not say."""
     try:
-        events = Path("/sys/fs/cgroup/memory.events").read_text()
+        counters = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
         return 0
-    return sum(int(line.split()[1]) for line in events.splitlines() if line.startswith("oom_kill "))
+    return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
 
 
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from commandline import BadInput, check_folder
 from datasets import flowers
+from datasets.files import replace_file
 from datasets.flowers import FEATURES
 from datasets.synthetic import CHUNK_ROWS, Stream, chunk
 
@@ -248,16 +249,6 @@ def _part_table(
     first = number * (PART_ROWS // CHUNK_ROWS)
     chunks = [chunk(seed, stream, first + i) for i in range(-(-n_rows // CHUNK_ROWS))]
     return np.concatenate([x for x, _ in chunks])[:n_rows], np.concatenate([y for _, y in chunks])[:n_rows]
-
-
-def replace_file(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Writes beside and renames, so that nobody ever sees half a file under its name."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write_to(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _checksum(path: Path) -> str | None:

@@ -11,8 +11,21 @@ from typing import Any
 
 import altair as alt
 
-from reports.load import Run
-from reports.statistics import Result, results, show_memory, show_rows, show_seconds, show_share, show_spread
+from benchmarks.runs import Run
+from benchmarks.statistics import show_seconds
+from reports.statistics import (
+    DRIFT,
+    Probe,
+    Result,
+    median,
+    moved,
+    probes,
+    results,
+    show_estimate,
+    show_memory,
+    show_rows,
+    show_share,
+)
 from reports.verdict import sentence
 
 STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
@@ -67,12 +80,15 @@ def figures(run: Run) -> list[Figure]:
         ):
             if chart is not None:
                 made.append(Figure(f"{kind}-{slug}", caption, chart))
+    if (drift := probe_chart(probes(run.records))) is not None:
+        made.append(Figure("probe", PROBE_CAPTION, drift))
     return made
 
 
 TRAIN_CAPTION = (
-    "Lower is faster. A hollow mark was trained below its target accuracy and counts in no ranking. A cross is a case "
-    "that did not end: it stands at its number of rows, and its height says nothing about time."
+    "Lower is faster. A bar through a mark is its 95 % interval. A hollow mark was trained below its target accuracy "
+    "and counts in no ranking. A cross is a case that did not end: it stands at its number of rows, and its height "
+    "says nothing about time."
 )
 ACCURACY_CAPTION = (
     "Higher is better. The axis is stretched towards 1, where the differences are. No model can beat the dashed line "
@@ -82,6 +98,10 @@ MEMORY_CAPTION = "Lower is leaner: the most that all processes together held whi
 FIRST_CAPTION = (
     "What a first answer costs after a cold start: everything is done for the first time. "
     "It is measured up to 100,000 rows."
+)
+PROBE_CAPTION = (
+    "The same small piece of work, timed before each case: the machine's own speed during the run. Lower is faster. "
+    "A diamond is more than 10 % from the median, the dashed line: what was measured there is to be taken with care."
 )
 
 
@@ -109,7 +129,8 @@ def train_chart(own: Sequence[Result], model: str, time_limit: float | None = No
         below = [rule, *_text(limit.encode(x=alt.value(4), y=y, text="text:N"), "#666", align="left", dy=-7)]
     frameworks = [point["framework"] for point in points + failures]
     above = _crosses(failures, frameworks, x, y, _span(sizes))
-    return _finish([*below, *_lines(points, frameworks, x, y), *above], f"{model}: how long training takes")
+    lines = [_whiskers(points, frameworks, x, y), *_lines(points, frameworks, x, y)]
+    return _finish([*below, *lines, *above], f"{model}: how long training takes")
 
 
 def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -202,6 +223,43 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
     return _finish([stack, text], title, height=26 * len(totals) + 10)
 
 
+def probe_chart(found: Sequence[Probe]) -> alt.LayerChart | None:
+    """Seconds of the probe against the minutes of the run, with the band in which a machine at rest stays."""
+    middle = median(probe.seconds for probe in found)
+    if not middle:
+        return None
+    far = moved(found)
+    points: list[dict[str, Any]] = [
+        {
+            "minutes": probe.minutes,
+            "seconds": probe.seconds * 1e3,
+            "moved": probe in far,
+            "case": f"{probe.record.case}, launch {probe.record.launch}",
+            "time": f"{show_seconds(probe.seconds, 3)}, {probe.seconds / middle - 1:+.0%} from the median",
+        }
+        for probe in found
+    ]
+    heights = [point["seconds"] for point in points]
+    low, high = middle * 1e3 * (1 - DRIFT), middle * 1e3 * (1 + DRIFT)
+    domain = [0.95 * min([*heights, low]), 1.05 * max([*heights, high])]
+    x = alt.X("minutes:Q", title="Minutes since the first case", axis=alt.Axis(grid=False))
+    y = alt.Y("seconds:Q", title="Probe (ms)", scale=alt.Scale(domain=domain, zero=False, nice=False))
+    bottom = y.copy()
+    bottom.shorthand = "low:Q"
+    band = _chart([{"low": low, "high": high}]).mark_rect(color="#e9eef2")
+    rule = _chart([{"seconds": middle * 1e3}]).mark_rule(color="#555", strokeDash=[6, 4])
+    marks = _chart(points).mark_point(filled=True, size=60, opacity=1)
+    marks = marks.encode(
+        x=x,
+        y=y,
+        color=alt.when("datum.moved").then(alt.value("#D55E00")).otherwise(alt.value("#0072B2")),
+        shape=alt.when("datum.moved").then(alt.value("diamond")).otherwise(alt.value("circle")),
+        tooltip=[alt.Tooltip("case:N", title="before"), alt.Tooltip("time:N", title="probe")],
+    )
+    layers = [band.encode(y=bottom, y2="high:Q"), rule.encode(y=y), marks]
+    return _finish(layers, "How fast the machine was during the run", height=180)
+
+
 def _point(result: Result, y: float) -> dict[str, Any]:
     """One mark: where it stands and all that its tooltip tells."""
     case, train, peak = result.case, result.seconds("train"), result.peak_memory_bytes
@@ -217,7 +275,9 @@ def _point(result: Result, y: float) -> dict[str, Any]:
         "threads": case.threads,
         "outcome": result.outcome if not result.failure else sentence(result.failure),
         "label": f"{case.framework}{'' if case.track == 'tuned' else f' {case.track}'}: {result.outcome}",
-        "train": show_spread(train) if train else "not measured",
+        "train": show_estimate(train) if train else "not measured",
+        "low": train.low if train and train.low else y,
+        "high": train.high if train and train.high else y,
         "accuracy": "not measured"
         if accuracy is None
         else show_share(accuracy) + " (below target)" * result.below_target,
@@ -235,6 +295,13 @@ TOOLTIP = [
     alt.Tooltip("memory:N", title="peak memory"),
     alt.Tooltip("outcome:N"),
 ]
+
+
+def _whiskers(points: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> alt.Chart:
+    """The interval of each mark, as a bar through it."""
+    low = y.copy()
+    low.shorthand = "low:Q"
+    return _chart(points).mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="high:Q", color=_looks(frameworks)[0])
 
 
 def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,32 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from benchmarks.records import PHASES, Quality, Record
+from benchmarks.records import PHASES, Case, Harness, Memory, Quality, Record
+from benchmarks.runs import Run, is_number
+from benchmarks.statistics import show_seconds
 from commandline import BadInput, check_folder
 from reports import charts, verdict
-from reports.load import Run
+from reports.load import clean
 from reports.statistics import (
+    DRIFT,
+    Probe,
     Result,
+    median,
     median_seconds,
+    moved,
     peak_memory_bytes,
+    probes,
     results,
+    show_estimate,
     show_memory,
     show_rows,
-    show_seconds,
     show_share,
-    show_spread,
+    standings,
 )
 
-QUALITY = tuple(Quality.__dataclass_fields__)
 SHOWN_PHASES = ("load", "train", "predict", "predict_one")
+UNKNOWN = "–"
+MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,27 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
+class Shaky:
+    """A number to take with care: its words, and the rule that says so, which begins with a mark and a colon."""
+
+    words: str
+    rule: str
+
+    @property
+    def mark(self) -> str:
+        return self.rule.partition(":")[0]
+
+    def __str__(self) -> str:
+        return f"{self.words} ({self.mark})"
+
+
+@dataclass(frozen=True)
 class Table:
     """Words in rows and columns; `struck` are the numbers of the rows that are below target."""
 
     title: str
     columns: list[str]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str | Shaky]]
     struck: frozenset[int] = frozenset()
 
 
@@ -59,10 +82,14 @@ class Part:
 
     name: str
     facts: str
+    warnings: list[str]
     verdicts: list[Verdicts]
     figures: list[charts.Figure]
     files: list[str]
     tables: list[Table]
+    care: list[tuple[str, str]]
+    launches: str
+    adoption: Table | None
     recipes: list[Table]
     failures: list[tuple[str, str, str]]
     conditions: list[Table]
@@ -99,10 +126,14 @@ def part(run: Run, prefix: str = "") -> Part:
     return Part(
         name=run.name,
         facts=_facts(run),
+        warnings=_warnings(run),
         verdicts=[verdicts for model in models for verdicts in _verdicts(model, found)],
         figures=figures,
         files=[prefix + figure.name for figure in figures],
-        tables=[_table(model, [result for result in found if result.case.model == model]) for model in models],
+        tables=[table for model in models for table in _tables(model, found)],
+        care=_care(found),
+        launches=_launches(found),
+        adoption=_adoption(run),
         recipes=_recipes(found),
         failures=_failures(run),
         conditions=_conditions(run),
@@ -133,48 +164,153 @@ def _verdicts(model: str, found: Sequence[Result]) -> Iterable[Verdicts]:
         )
 
 
-def _table(model: str, own: Sequence[Result]) -> Table:
-    """A row for each framework and size; columns that would say the same on every row are left out."""
+def _tables(model: str, found: Sequence[Result]) -> list[Table]:
+    """Times and accuracy, then memory and threads: a row for each framework and size.
+
+    Columns that would say the same on every row are left out.
+    """
+    own = [result for result in found if result.case.model == model]
     varied = [name for name in ("track", "threads", "seed") if len({getattr(r.case, name) for r in own}) > 1]
-    columns = [
-        "framework",
-        "rows",
-        *varied,
-        "outcome",
-        "load",
-        "train",
-        "threads used",
-        "predict",
-        "predict one",
-        "peak memory",
-        "accuracy",
-        "target",
-        "Bayes accuracy",
-        "log-loss",
+    names = ["framework", "rows", *varied]
+    cases: list[list[str | Shaky]] = [
+        [result.case.framework, show_rows(result.case.rows), *(str(getattr(result.case, name)) for name in varied)]
+        for result in own
     ]
-    rows = []
-    for result in own:
-        outcome = result.outcome + (", below target" if result.below_target else "")
-        times = [show_spread(time) if (time := result.seconds(phase)) else "–" for phase in SHOWN_PHASES]
-        peak = result.peak_memory_bytes
-        qualities = [
-            show_share(value) if (value := result.quality(name)) is not None else "–"
-            for name in ("accuracy", "target_accuracy", "bayes_accuracy", "log_loss")
-        ]
-        rows.append(
-            [
-                result.case.framework,
-                show_rows(result.case.rows),
-                *(str(getattr(result.case, name)) for name in varied),
-                outcome,
-                *times[:2],
-                f"{threads:.1f}" if (threads := result.threads_used) is not None else "–",
-                *times[2:],
-                show_memory(peak) if peak is not None else "–",
-                *qualities,
-            ]
+    standing = standings(own)
+    times = [
+        *("outcome", "training beside the fastest", "load", "train", "predict", "predict one: p50, p95, p99"),
+        *("accuracy", "target", "Bayes accuracy", "log-loss", "above Bayes"),
+    ]
+    sizes = [
+        *("memory when started", "with the data", "at most in training", "of that the JVM", "of that Python"),
+        *("GPU memory", "peak memory", "threads: load", "threads: train", "threads: predict", "model"),
+    ]
+    below = frozenset(number for number, result in enumerate(own) if result.below_target)
+    rows = [case + _times(result, standing) for case, result in zip(cases, own, strict=True)]
+    measured = [case + _sizes(result) for case, result in zip(cases, own, strict=True) if not result.failure]
+    tables = [Table(model, [*names, *times], rows, below)]
+    if measured:
+        tables.append(_told(Table(f"{model}: memory and threads", [*names, *sizes], measured)))
+    return tables
+
+
+def _times(result: Result, standing: dict[Case, str]) -> list[str | Shaky]:
+    outcome = result.outcome + (", below target" if result.below_target else "")
+    qualities = [result.quality(name) for name in ("accuracy", "target_accuracy", "bayes_accuracy", "log_loss")]
+    gap = result.log_loss_gap
+    return [
+        outcome,
+        standing.get(result.case, UNKNOWN),
+        *(_time(result, phase) for phase in SHOWN_PHASES),
+        *(_shown(show_share, value) for value in qualities),
+        _shown(lambda value: f"{value:+.2g}", gap),
+    ]
+
+
+def _time(result: Result, phase: str) -> str | Shaky:
+    """Seconds of a phase in words; those of one flower are told in percentiles."""
+    found = result.seconds(phase)
+    if found is None:
+        return UNKNOWN
+    shares = result.latencies if phase == "predict_one" else None
+    words = ", ".join(map(show_seconds, shares)) if shares else show_estimate(found)
+    rule = result.doubt(phase)
+    return Shaky(words, rule) if rule else words
+
+
+def _sizes(result: Result) -> list[str | Shaky]:
+    memory = [getattr(result.memory, name, None) for name in Memory.__dataclass_fields__]
+    shares = result.training_shares or (None, None)
+    model_bytes = median(record.model_bytes for record in result.records if record.model_bytes is not None)
+    return [
+        *(_shown(show_memory, value) for value in (*memory, *shares)),
+        _shown(show_memory, result.gpu_memory_bytes),
+        _shown(show_memory, result.peak_memory_bytes),
+        *(_shown("{:.1f}".format, result.threads_used(phase)) for phase in ("load", "train", "predict")),
+        _shown(show_memory, model_bytes),
+    ]
+
+
+def _shown(show: Callable[[Any], str], value: Any) -> str:
+    return UNKNOWN if value is None else show(value)
+
+
+def _told(table: Table) -> Table:
+    """The table without the columns in which nothing is known."""
+    kept = [number for number in range(len(table.columns)) if any(row[number] != UNKNOWN for row in table.rows)]
+    rows = [[row[number] for number in kept] for row in table.rows]
+    return Table(table.title, [table.columns[number] for number in kept], rows, table.struck)
+
+
+def _care(found: Sequence[Result]) -> list[tuple[str, str]]:
+    """The cases with numbers to take with care, and which and why."""
+    cases = []
+    for result in found:
+        rules = [f"{phase.replace('_', ' ')} {rule}" for phase in SHOWN_PHASES if (rule := result.doubt(phase))]
+        if rules:
+            cases.append((str(result.case), "; ".join(rules)))
+    return cases
+
+
+def _launches(found: Sequence[Result]) -> str:
+    """What the number of launches means for the intervals."""
+    numbers = sorted({len(result.records) for result in found if not result.failure})
+    if not numbers:
+        return ""
+    if numbers == [1]:
+        return "Every case was launched once: the intervals say how rounds differ, and nothing of how launches would."
+    words = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
+    return f"Every case was launched {words} times, and the intervals hold how the launches differ."
+
+
+def _warnings(run: Run) -> list[str]:
+    """What the run warns of, and whether its machine moved."""
+    told = run.environment.get("warnings")
+    known = [clean(str(line)) for line in told] if isinstance(told, list) else []
+    return known + _drift(probes(run.records))
+
+
+def _drift(found: Sequence[Probe]) -> list[str]:
+    middle = median(probe.seconds for probe in found)
+    far = sorted(moved(found), key=lambda probe: -abs(probe.seconds - (middle or 0)))
+    if not middle or not far:
+        return []
+    named = [
+        f"{_percent(probe.seconds / middle - 1)} at minute {probe.minutes:.0f}, before {probe.record.case}, "
+        f"launch {probe.record.launch}"
+        for probe in far[:MOST_NAMED]
+    ]
+    more = f"; and {len(far) - MOST_NAMED} more" if len(far) > MOST_NAMED else ""
+    return [
+        f"The machine moved during this run: {len(far)} of {len(found)} probes are more than {DRIFT:.0%} from their "
+        f"median ({'; '.join(named)}{more}). Times measured there are to be taken with care.".replace("%", " %")
+    ]
+
+
+def _percent(share: float) -> str:
+    return f"{abs(share):.0%} {'slower' if share > 0 else 'faster'}"
+
+
+def _adoption(run: Run) -> Table | None:
+    """What it takes to begin with each framework: packages, disk, lines of its adapter, and the first cold start."""
+    known = [record for record in run.records if record.first_prediction_seconds is not None]
+    rows = min((record.case.rows for record in known), default=0)
+    about = run.facts("frameworks")
+    lines = []
+    for name in charts.ordered(record.case.framework for record in run.records):
+        costs = about.get(name, {}).get("adoption") if isinstance(about.get(name), dict) else None
+        values = [costs.get(key) for key in ("packages", "megabytes", "adapter_lines")] if costs else [None] * 3
+        first = median(
+            record.first_prediction_seconds or 0.0
+            for record in known
+            if record.case.framework == name and record.case.rows == rows
         )
-    return Table(model, columns, rows, frozenset(number for number, result in enumerate(own) if result.below_target))
+        words = [f"{value:,.0f}" if is_number(value) else UNKNOWN for value in values]
+        lines.append([name, *words, _shown(show_seconds, first)])
+    lines = [line for line in lines if any(word != UNKNOWN for word in line[1:])]
+    columns = ["framework", "packages", "megabytes on disk", "lines of its adapter"]
+    cold = f"cold start to the first prediction, {show_rows(rows)} rows"
+    return _told(Table("Cost to adopt", [*columns, cold], lines)) if lines else None
 
 
 def _recipes(found: Sequence[Result]) -> list[Table]:
@@ -194,24 +330,22 @@ def _recipes(found: Sequence[Result]) -> list[Table]:
 
 
 def _failures(run: Run) -> list[tuple[str, str, str]]:
-    """Which case, the sentence, and the whole reason. What a framework lacks in every case is said once."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for number, record in enumerate(run.records):
+    """Which case, the sentence, and the whole reason. What a framework lacks, or each launch met, is said once."""
+    groups: dict[tuple[str, str, str], list[Record]] = {}
+    for record in run.records:
         if record.outcome != "ok":
             always = record.outcome in ("unavailable", "unsupported")
-            key = (record.case.framework, record.reason or "") if always else (str(number),)
-            groups.setdefault(key, []).append(record)
-    return [
-        (
-            f"{first.case}, {first.case.threads} threads, launch {first.launch}"
-            if len(group) == 1
-            else f"{first.case.framework}, {len(group)} cases",
-            verdict.sentence(first),
-            first.reason or "",
-        )
-        for group in groups.values()
-        for first in group[:1]
-    ]
+            whose = record.case.framework if always else f"{record.case}, {record.case.threads} threads"
+            groups.setdefault((whose, verdict.sentence(record), record.reason or ""), []).append(record)
+    return [(f"{whose}, {_which(group)}", sentence, reason) for (whose, sentence, reason), group in groups.items()]
+
+
+def _which(group: Sequence[Record]) -> str:
+    """The cases of a group in words; of one case, its launches."""
+    cases, launches = {record.case for record in group}, [str(record.launch) for record in group]
+    if len(cases) > 1:
+        return f"{len(cases)} cases"
+    return f"launch{'es' * (len(launches) > 1)} {', '.join(launches)}"
 
 
 def _conditions(run: Run) -> list[Table]:
@@ -232,7 +366,37 @@ def _conditions(run: Run) -> list[Table]:
         if facts:
             rows = [[name, _amount(name, value)] for name, value in facts.items()]
             tables.append(Table(title, [title.lower(), "value"], rows))
-    return tables
+    return tables + _builds(run) + _harness(run)
+
+
+def _builds(run: Run) -> list[Table]:
+    """What the frameworks say of their own builds."""
+    builds = {record.case.framework: record.build for record in reversed(run.records) if record.build}
+    rows = [
+        [name, setting.replace("_", " "), _word(value)]
+        for name in charts.ordered(builds)
+        for setting, value in builds[name].items()
+    ]
+    return [Table("Builds", ["framework", "build", "value"], rows)] if rows else []
+
+
+def _harness(run: Run) -> list[Table]:
+    """Seconds of a launch that were no phase's, and their share of its wall time: medians by framework."""
+    known: dict[str, list[tuple[Harness, float | None]]] = {}
+    for record in run.records:
+        if record.harness and record.outcome == "ok":
+            known.setdefault(record.case.framework, []).append((record.harness, record.wall_seconds))
+    parts = list(Harness.__dataclass_fields__)
+    rows = []
+    for name in charts.ordered(known):
+        own = known[name]
+        spent = [sum(vars(harness).values()) for harness, _ in own]
+        share = median(seconds / wall for seconds, (_, wall) in zip(spent, own, strict=True) if wall)
+        medians = [median(getattr(harness, part) for harness, _ in own) for part in parts]
+        words = [_shown(show_seconds, max(0.0, value or 0.0)) for value in (*medians, median(spent))]
+        rows.append([name, *words, _shown("{:.0%}".format, share)])
+    columns = ["framework", *(part.removesuffix("_seconds") for part in parts), "together", "of the wall time"]
+    return [Table("What the harness itself took, in the median launch", columns, rows)] if rows else []
 
 
 def _facts(run: Run) -> str:
@@ -256,7 +420,7 @@ def _facts(run: Run) -> str:
 def _word(value: Any) -> str:
     """A value of a recipe or an environment in words."""
     if value is None:
-        return "–"
+        return UNKNOWN
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -265,35 +429,49 @@ def _amount(name: str, value: Any) -> str:
 
 
 def _write_csv(runs: Sequence[Run], path: Path) -> None:
-    """A line for each record of each run; times are medians in seconds, memory is in bytes."""
-    columns = ["run", "framework", "model", "rows", "track", "threads", "seed", "launch", "outcome", "phase", "reason"]
-    columns += [f"{phase}_seconds" for phase in PHASES] + [*QUALITY, "peak_memory_bytes"]
-    columns += ["train_cpu_seconds", "train_span_seconds", "first_prediction_seconds", "wall_seconds", "model_bytes"]
+    """A line for each launch of each case of each run; times are in seconds, memory is in bytes.
+
+    What ends in `_seconds` is the median of that launch. The median, interval, stability and percentiles are those of
+    the case, over all its launches.
+    """
+    nobody = Record("", Case("", "", 1), "")
     with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        table = csv.writer(file)
-        table.writerow(columns)
+        table = csv.DictWriter(file, [*_launch_columns("", nobody), *_case_columns(Result(nobody.case, ()))])
+        table.writeheader()
         for run in runs:
+            cases = {result.case: _case_columns(result) for result in results(run.records)}
             for record in run.records:
-                case = record.case
-                table.writerow(
-                    [
-                        run.name,
-                        case.framework,
-                        case.model,
-                        case.rows,
-                        case.track,
-                        case.threads,
-                        case.seed,
-                        record.launch,
-                    ]
-                    + [record.outcome, record.phase, record.reason]
-                    + [median_seconds(record, phase) for phase in PHASES]
-                    + [getattr(record.quality, name) if record.quality else None for name in QUALITY]
-                    + [peak_memory_bytes(record)]
-                    + [getattr(record.phases.get("train"), f"{kind}_seconds", None) for kind in ("cpu", "span")]
-                    + [record.first_prediction_seconds]
-                    + [record.wall_seconds, record.model_bytes]
-                )
+                table.writerow(_launch_columns(run.name, record) | cases[record.case])
+
+
+def _launch_columns(run: str, record: Record) -> dict[str, Any]:
+    case, train = record.case, record.phases.get("train")
+    return {
+        "run": run,
+        **vars(case),
+        **{name: getattr(record, name) for name in ("launch", "outcome", "phase", "reason", "started")},
+        "probe_seconds": median(record.probe_seconds),
+        **{f"{phase}_seconds": median_seconds(record, phase) for phase in PHASES},
+        **{name: getattr(record.quality, name, None) for name in Quality.__dataclass_fields__},
+        "peak_memory_bytes": peak_memory_bytes(record),
+        **{f"memory_{name}": getattr(record.memory, name, None) for name in Memory.__dataclass_fields__},
+        **{
+            f"train_{name}": getattr(train, name, None)
+            for name in ("cpu_seconds", "span_seconds", "jvm_cpu_seconds", "jvm_memory_bytes", "gpu_memory_bytes")
+        },
+        **{f"harness_{name}": getattr(record.harness, name, None) for name in Harness.__dataclass_fields__},
+        **{name: getattr(record, name) for name in ("first_prediction_seconds", "wall_seconds", "model_bytes")},
+    }
+
+
+def _case_columns(result: Result) -> dict[str, Any]:
+    columns: dict[str, Any] = {"log_loss_above_bayes": result.log_loss_gap}
+    for phase in SHOWN_PHASES:
+        found = result.seconds(phase)
+        columns |= {f"{phase}_{name}": getattr(found, name, None) for name in ("median", "low", "high")}
+        columns[f"{phase}_stability"] = (result.doubt(phase) or "stable") if found else None
+    shares = result.latencies or (None, None, None)
+    return columns | dict(zip(("predict_one_p50", "predict_one_p95", "predict_one_p99"), shares, strict=True))
 
 
 def _render(template: str, parts: Sequence[Part]) -> str:

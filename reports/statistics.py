@@ -1,31 +1,26 @@
-"""Numbers derived from raw values, and numbers written for people. Every median of a report is made here."""
+"""The numbers of a report: what the records of a case say together, and how it is written for people."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from itertools import groupby
 
-from benchmarks.records import Case, Record
+import numpy as np
+
+from benchmarks import statistics
+from benchmarks.records import Case, Memory, Phase, Record
+from benchmarks.statistics import Estimate, show_seconds, significant
 
 MEMORY_PHASES = ("load", "train", "predict")
+SHORTEST_SPAN_S = 1.0
+"""CPU seconds are seen from outside, a few times a second: over less than this they are not exact enough."""
+DRIFT = 0.10
+"""How far the probe may move from its median before the report warns."""
 
-
-@dataclass(frozen=True)
-class Summary:
-    """Raw values in four numbers; the unit is theirs."""
-
-    median: float
-    low: float
-    high: float
-    count: int
-
-
-def summary(values: Iterable[float]) -> Summary | None:
-    """Median, smallest, largest and count; None if there are no values."""
-    known = sorted(values)
-    return Summary(statistics.median(known), known[0], known[-1], len(known)) if known else None
+_estimate = cache(statistics.estimate)
 
 
 @dataclass(frozen=True)
@@ -45,17 +40,34 @@ class Result:
         """ "ok" if every launch was, or what happened to the first that was not."""
         return self.failure.outcome if self.failure else "ok"
 
-    def seconds(self, phase: str) -> Summary | None:
-        """Seconds of the measured rounds of a phase, over all launches."""
-        return summary(value for record in self.records for value in _values(record, phase, "seconds"))
+    def phases(self, name: str) -> list[Phase]:
+        """A phase of each launch that came so far."""
+        return [record.phases[name] for record in self.records if name in record.phases]
+
+    def values(self, phase: str) -> tuple[tuple[float, ...], ...]:
+        """Seconds of the measured rounds of a phase, launch by launch."""
+        return tuple(own.seconds for own in self.phases(phase))
+
+    def seconds(self, phase: str) -> Estimate | None:
+        """Seconds of a phase: median, interval, and whether to trust them."""
+        return _estimate(self.values(phase))
+
+    @property
+    def latencies(self) -> tuple[float, float, float] | None:
+        """p50, p95 and p99 of the seconds in which one flower is predicted."""
+        return statistics.percentiles(self.values("predict_one"))
+
+    def doubt(self, phase: str) -> str | None:
+        """Why the seconds of a phase are to be taken with care, if they are."""
+        found = self.seconds(phase)
+        if found and phase == "predict_one" and found.count < statistics.MANY:
+            return f"too few: {found.count} calls, and a p99 wants {statistics.MANY}"
+        return found.unstable if found else None
 
     def cold_seconds(self, phase: str) -> float | None:
         """Seconds of a phase the first time: the warm-up of each launch, or its first round if it had none."""
-        first = [
-            _values(record, phase, "warmup_seconds") or _values(record, phase, "seconds") for record in self.records
-        ]
-        found = summary(values[0] for values in first if values)
-        return found.median if found else None
+        first = [own.warmup_seconds or own.seconds for own in self.phases(phase)]
+        return median(values[0] for values in first if values)
 
     @property
     def peak_memory_bytes(self) -> int | None:
@@ -63,21 +75,50 @@ class Result:
         return max((peak for record in self.records if (peak := peak_memory_bytes(record)) is not None), default=None)
 
     @property
-    def threads_used(self) -> float | None:
-        """CPU seconds of training over its wall seconds; None where it was too short for the samples from outside."""
-        trains = [record.phases["train"] for record in self.records if "train" in record.phases]
-        found = summary(
-            train.cpu_seconds / train.span_seconds
-            for train in trains
-            if train.cpu_seconds is not None and train.span_seconds and train.span_seconds >= 1.0
+    def gpu_memory_bytes(self) -> int | None:
+        """The most that it held on the GPU in any phase."""
+        phases = [phase for record in self.records for phase in record.phases.values()]
+        return max((phase.gpu_memory_bytes for phase in phases if phase.gpu_memory_bytes is not None), default=None)
+
+    @property
+    def memory(self) -> Memory | None:
+        """The three figures of memory, each the largest of the launches."""
+        known = [record.memory for record in self.records if record.memory]
+        if not known:
+            return None
+        return Memory(*(max(getattr(one, name) for one in known) for name in Memory.__dataclass_fields__))
+
+    @property
+    def training_shares(self) -> tuple[int, int] | None:
+        """Bytes of the JVM and of Python at the peak of training, of the launch that had the highest."""
+        shares = [
+            (train.peak_memory_bytes, train.jvm_memory_bytes)
+            for train in self.phases("train")
+            if train.peak_memory_bytes is not None and train.jvm_memory_bytes is not None
+        ]
+        if not shares:
+            return None
+        peak, jvm = max(shares)
+        return jvm, peak - jvm
+
+    def threads_used(self, phase: str) -> float | None:
+        """CPU seconds of a phase over its wall seconds; None where it was too short for the samples from outside."""
+        return median(
+            own.cpu_seconds / own.span_seconds
+            for own in self.phases(phase)
+            if own.cpu_seconds is not None and own.span_seconds and own.span_seconds >= SHORTEST_SPAN_S
         )
-        return found.median if found else None
 
     def quality(self, name: str) -> float | None:
-        """The median over the launches of a field of Quality."""
+        """The median over the launches of a field of Quality; not every launch is scored."""
         values = [getattr(record.quality, name) for record in self.records if record.quality]
-        found = summary(value for value in values if value is not None)
-        return found.median if found else None
+        return median(value for value in values if value is not None)
+
+    @property
+    def log_loss_gap(self) -> float | None:
+        """How much the log-loss is above that of Bayes, the best possible."""
+        own, best = self.quality("log_loss"), self.quality("bayes_log_loss")
+        return own - best if own is not None and best is not None else None
 
     @property
     def below_target(self) -> bool:
@@ -87,10 +128,17 @@ class Result:
     @property
     def first_prediction_seconds(self) -> float | None:
         """Seconds from start to first prediction, the median over the launches."""
-        found = summary(
-            record.first_prediction_seconds for record in self.records if record.first_prediction_seconds is not None
-        )
-        return found.median if found else None
+        found = [record.first_prediction_seconds for record in self.records]
+        return median(seconds for seconds in found if seconds is not None)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How long the fixed piece of work took before a launch, so many minutes after the first."""
+
+    minutes: float
+    seconds: float
+    record: Record
 
 
 def results(records: Sequence[Record]) -> list[Result]:
@@ -102,10 +150,44 @@ def results(records: Sequence[Record]) -> list[Result]:
     return [Result(case, tuple(cases[case])) for case in order]
 
 
+def standings(found: Iterable[Result]) -> dict[Case, str]:
+    """How the training of each case stands to the fastest that had the same to do, of those that reached their target.
+
+    A difference is seen where the intervals do not overlap, and that of the ratio, which knows how few launches there
+    were, excludes 1.
+    """
+    ranked = [result for result in found if not result.failure and _reached(result) and result.seconds("train")]
+    ranked.sort(key=lambda result: (_task(result.case), _train(result).median))
+    words = {}
+    for _, group in groupby(ranked, key=lambda result: _task(result.case)):
+        fastest, *others = group
+        words[fastest.case] = "fastest" if others else "the only one"
+        words |= {other.case: _standing(fastest, other) for other in others}
+    return words
+
+
+def probes(records: Iterable[Record]) -> list[Probe]:
+    """The probe of each record that has one and says when it began."""
+    known = [(when, record) for record in records if record.probe_seconds and (when := _time(record.started))]
+    first = min((when for when, _ in known), default=0.0)
+    return [Probe((when - first) / 60, float(np.median(record.probe_seconds)), record) for when, record in known]
+
+
+def moved(found: Sequence[Probe]) -> list[Probe]:
+    """The probes that are farther from the median of all than the machine should move during a run."""
+    middle = median(probe.seconds for probe in found)
+    return [probe for probe in found if middle and abs(probe.seconds / middle - 1) > DRIFT]
+
+
+def median(values: Iterable[float]) -> float | None:
+    """None if there are no values."""
+    known = list(values)
+    return float(np.median(known)) if known else None
+
+
 def median_seconds(record: Record, phase: str) -> float | None:
     """Median seconds of the measured rounds of one phase of one record."""
-    found = summary(_values(record, phase, "seconds"))
-    return found.median if found else None
+    return median(record.phases[phase].seconds) if phase in record.phases else None
 
 
 def peak_memory_bytes(record: Record) -> int | None:
@@ -114,23 +196,44 @@ def peak_memory_bytes(record: Record) -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def _values(record: Record, phase: str, kind: str) -> tuple[float, ...]:
-    return getattr(record.phases[phase], kind) if phase in record.phases else ()
+def _reached(result: Result) -> bool:
+    return result.quality("accuracy") is not None and not result.below_target
 
 
-def show_seconds(value: float, digits: int = 2) -> str:
-    """Seconds for people: 1.2 s, 45 ms, 17 µs."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if value * factor >= 0.9995 or not value:
-            return f"{_significant(value * factor, digits)} {unit}"
-    return f"{_significant(value * 1e9, digits)} ns"
+def _task(case: Case) -> tuple[str, int, str, int, int]:
+    return case.model, case.rows, case.track, case.threads, case.seed
+
+
+def _train(result: Result) -> Estimate:
+    seconds = result.seconds("train")
+    assert seconds
+    return seconds
+
+
+def _standing(fastest: Result, other: Result) -> str:
+    ratio = statistics.ratio(fastest.values("train"), other.values("train"))
+    if ratio is None:
+        return "–"
+    times = f"{significant(ratio.ratio, 2)} times as long"
+    best, own = _train(fastest), _train(other)
+    if ratio.low is None or best.high is None or own.low is None:
+        return f"{times}, untested"
+    return times if ratio.differs() and own.low > best.high else "no difference seen"
+
+
+def _time(text: str | None) -> float | None:
+    """Seconds since 1970 of a time in ISO 8601; None for what is none."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
 
 
 def show_memory(value: float) -> str:
     """Bytes for people: 3.4 GiB, 512 MiB."""
     for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
         if value >= 1024**power:
-            return f"{_significant(value / 1024**power, 2)} {unit}"
+            return f"{significant(value / 1024**power, 2)} {unit}"
     return f"{value:,.0f} B"
 
 
@@ -144,18 +247,11 @@ def show_share(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def show_spread(found: Summary) -> str:
-    """A median of seconds and, where there is more than one value, the spread: 1.2 s (1.1 – 1.4 s)."""
-    median, low, high = (show_seconds(value) for value in (found.median, found.low, found.high))
-    if found.count == 1:
-        return median
+def show_estimate(found: Estimate) -> str:
+    """A median of seconds and, where there is more than one value, its interval: 1.2 s (1.1 – 1.4 s)."""
+    if found.low is None or found.high is None:
+        return show_seconds(found.median)
+    digits = 2 if show_seconds(found.low) != show_seconds(found.high) else 3
+    median_, low, high = (show_seconds(value, digits) for value in (found.median, found.low, found.high))
     same_unit = low.split()[-1] == high.split()[-1]
-    return f"{median} ({low.split()[0] if same_unit else low} – {high})"
-
-
-def _significant(value: float, digits: int) -> str:
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(value)))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if decimals else text
+    return f"{median_} ({low.split()[0] if same_unit else low} – {high})"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.records import Record
-from reports.statistics import Result, show_seconds, show_share
+from benchmarks.statistics import show_seconds
+from reports.statistics import Result, show_share
 
 YES, NO, NOT_KNOWN = "yes", "no", "not known"
 SECONDS = 30.0

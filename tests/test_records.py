@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from adapters import registry
 from benchmarks import records
-from benchmarks.cases import PROFILES, Case, cases
-from benchmarks.records import Phase, Quality, Record
+from benchmarks.cases import PROFILES, Case, plan
+from benchmarks.records import Harness, Memory, Phase, Quality, Record
 from benchmarks.runner import gave_up_before
 from commandline import BadInput
 
@@ -18,7 +19,13 @@ OK = Record(
     run="a run",
     case=CASE,
     outcome="ok",
-    phases={"train": Phase((16.0, 15.5), (22.0,), 31.0, 31.6, 3 << 30)},
+    inferred_from=CASE,
+    started="2026-11-02T10:00:00.000+00:00",
+    probe_seconds=(0.035, 0.034),
+    harness=Harness(0.9, 0.01, 1.2, 0.02, 0.2),
+    memory=Memory(1 << 29, 1 << 30, 3 << 30),
+    build={"blas": "VectorBLAS"},
+    phases={"train": Phase((16.0, 15.5), (22.0,), 31.0, 31.6, 3 << 30, 30.0, 2 << 30, 0)},
     first_prediction_seconds=31.2,
     wall_seconds=80.0,
     quality=Quality(100_000, 0.982, 0.045, 0.9813, True, 0.9833, 0.0432),
@@ -38,12 +45,40 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     records.append(tmp_path, OK)
     with (tmp_path / records.FILE).open("a") as file:
         file.write('{"schema": 1, "run": "torn')
+        file.write("\n")
     with pytest.raises(BadInput, match=r"records\.jsonl, line 2 is no record"):
         list(records.read(tmp_path))
 
 
+def test_a_last_line_without_its_end_is_no_record_yet(tmp_path: Path) -> None:
+    records.append(tmp_path, OK)
+    with (tmp_path / records.FILE).open("a") as file:
+        file.write(OK.to_json()[:500])
+    assert list(records.read(tmp_path)) == [OK]
+
+
+def test_a_record_of_the_first_schema_can_still_be_read(tmp_path: Path) -> None:
+    values = json.loads(OK.to_json()) | {"schema": 1}
+    for name in ("inferred_from", "started", "probe_seconds", "harness", "memory", "build"):
+        del values[name]
+    for name in ("jvm_cpu_seconds", "jvm_memory_bytes", "gpu_memory_bytes"):
+        del values["phases"]["train"][name]
+    (tmp_path / records.FILE).write_text(json.dumps(values) + "\n")
+    (record,) = records.read(tmp_path)
+    assert (record.case, record.phases["train"].seconds, record.probe_seconds) == (CASE, (16.0, 15.5), ())
+
+
+def test_what_does_not_stay_is_kept_in_a_file_beside(tmp_path: Path) -> None:
+    timeout = Record("a run", CASE, "timeout", phase="train", reason="too long")
+    for record in (OK, timeout, OK):
+        records.append(tmp_path, record)
+    assert records.set_aside(tmp_path, lambda record: record.outcome == "ok") == 1
+    assert list(records.read(tmp_path)) == [OK, OK]
+    assert (tmp_path / records.SET_ASIDE).read_text() == timeout.to_json() + "\n"
+
+
 def test_another_schema_is_named(tmp_path: Path) -> None:
-    (tmp_path / records.FILE).write_text(OK.to_json().replace('"schema": 1', '"schema": 99') + "\n")
+    (tmp_path / records.FILE).write_text(OK.to_json().replace(f'"schema": {records.SCHEMA}', '"schema": 99') + "\n")
     with pytest.raises(BadInput, match="schema 99, and this irisbench reads schemas 1 to"):
         list(records.read(tmp_path))
 
@@ -53,17 +88,23 @@ def test_a_folder_without_records_is_named(tmp_path: Path) -> None:
         list(records.read(tmp_path))
 
 
-def test_quick_has_every_framework_on_two_models_and_three_sizes() -> None:
-    matrix = cases(PROFILES["quick"])
-    assert len(matrix) == len(set(matrix)) == len(registry.FRAMEWORKS) * 2 * 3
-    assert {case.rows for case in matrix} == {150, 10_000, 1_000_000}
-    assert {case.track for case in matrix} == {"tuned"}
+def test_quick_has_every_framework_on_two_models_and_three_sizes_twice() -> None:
+    steps = plan(PROFILES["quick"]).steps()
+    assert len(steps) == len(set(steps)) == len(registry.FRAMEWORKS) * 2 * 3 * 2
+    assert {case.rows for case, _ in steps} == {150, 10_000, 1_000_000}
+    assert {case.track for case, _ in steps} == {"tuned"}
+    assert {launch for _, launch in steps} == {1, 2}
 
 
 def test_frameworks_take_turns_in_going_first() -> None:
-    matrix = cases(PROFILES["quick"])
-    firsts = [matrix[turn * len(registry.FRAMEWORKS)].framework for turn in range(6)]
-    assert len(set(firsts)) == 6
+    steps = plan(PROFILES["quick"]).steps()
+    firsts = [case.framework for case, _ in steps[:: len(registry.FRAMEWORKS)]]
+    assert firsts[: len(registry.FRAMEWORKS)] == list(registry.FRAMEWORKS)
+
+
+def test_within_a_size_a_launch_goes_through_all_cases_before_the_next() -> None:
+    steps = plan(PROFILES["full"], frameworks=("spark", "baseline")).steps()
+    assert [(case.rows, launch) for case, launch in steps] == sorted((case.rows, launch) for case, launch in steps)
 
 
 def test_a_larger_size_is_given_up_when_a_smaller_one_ran_out() -> None:

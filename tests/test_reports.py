@@ -8,15 +8,18 @@ import os
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from benchmarks.records import FILE, Case, Phase, Quality, Record, append
+from benchmarks import runs
+from benchmarks.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
 from commandline import BadInput
 from reports import charts, load, page
-from reports.statistics import results, show_memory, show_rows, show_seconds
+from reports.statistics import moved, probes, results, show_estimate, show_memory, show_rows, standings
 from reports.verdict import NO, NOT_KNOWN, YES, Question, answers
 
 ROOT = Path(__file__).parent.parent
@@ -244,15 +247,82 @@ def test_what_was_not_measured_is_not_known():
     assert {(answer.verdict, answer.reason) for answer in ask([record()], rows=7)} == {(NOT_KNOWN, "not measured")}
 
 
-def test_launches_are_pooled_and_cases_are_not():
+def test_launches_are_taken_together_and_cases_are_not():
     first, second = results([record(), record(launch=2, times={"train": (2.0,)}), record(rows=150)])[::-1]
-    assert first.seconds("train").count == 4 and first.seconds("train").median == 1.75
-    assert (first.seconds("train").low, first.seconds("train").high) == (1.0, 9.0)
+    train = first.seconds("train")
+    assert (train.count, train.launches, train.median) == (4, 2, 1.75)
     assert second.case.rows == 150 and second.seconds("train").count == 3
+    assert show_estimate(second.seconds("train")) == "1.5 s (1 – 9 s)"
+
+
+def launches(framework, seconds, **more):
+    """Two launches; of the second, as of the real flowers, the model is not scored."""
+    near = {"times": {"train": (seconds, 1.01 * seconds, 0.99 * seconds)}, **more}
+    return [record(framework, **near), replace(record(framework, launch=2, **near), quality=None)]
+
+
+def test_training_is_ranked_among_those_that_reached_their_target():
+    found = standings(
+        results(
+            [
+                *launches("scikit-learn", 1.0),
+                *launches("pytorch-cpu", 1.02),
+                *launches("spark", 12.0),
+                *launches("h2o", 0.1, accuracy=0.745),
+                record("tensorflow-cpu", times={"train": (5.0,)}),
+                *launches("scikit-learn", 1.0, rows=150),
+                record("spark", rows=150, outcome="timeout", phase="train"),
+            ]
+        )
+    )
+    words = {case.framework: standing for case, standing in found.items() if case.rows == 1000}
+    assert words == {
+        "scikit-learn": "fastest",
+        "pytorch-cpu": "no difference seen",
+        "spark": "12 times as long",
+        "tensorflow-cpu": "5 times as long, untested",
+    }
+    assert [standing for case, standing in found.items() if case.rows == 150] == ["the only one"]
+
+
+def test_a_launch_that_is_not_scored_changes_nothing():
+    (result,) = results(launches("spark", 1.0))
+    assert result.quality("accuracy") == 0.98 and not result.below_target
+    assert ask(launches("spark", 1.0), "spark")[2].verdict == YES
+    assert results(launches("spark", 1.0, accuracy=0.5))[0].below_target
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def probed(minute, seconds, **more):
+    return record(started=(NOON + timedelta(minutes=minute)).isoformat(), probe_seconds=(seconds,) * 5, **more)
+
+
+def test_a_machine_that_moves_is_seen_and_where():
+    run = [probed(minute, 0.040, launch=minute) for minute in range(1, 9)] + [probed(10, 0.050, framework="h2o")]
+    found = probes([*run, record(launch=10), replace(record(launch=11), started="noon", probe_seconds=(1.0,))])
+    assert [probe.minutes for probe in found] == [*range(8), 9]
+    (slow,) = moved(found)
+    assert (slow.record.case.framework, slow.seconds) == ("h2o", 0.05)
+    assert moved(found[:8]) == moved([]) == []
+
+
+def test_a_machine_at_rest_is_no_warning(tmp_path):
+    run = make_run(
+        tmp_path / "rest", [probed(minute, 0.04, launch=minute + 1) for minute in range(4)], {"warnings": []}
+    )
+    part = page.part(load.runs([run])[0])
+    assert part.warnings == [] and "probe" in [figure.name for figure in part.figures]
+
+
+def test_few_calls_have_no_p99():
+    (few,) = results([record(times={"predict_one": (0.3,) * 7})])
+    assert few.doubt("predict_one") == "too few: 7 calls, and a p99 wants 100"
+    assert results([record()])[0].doubt("predict_one") is None
 
 
 def test_numbers_are_written_for_people():
-    assert [show_seconds(value) for value in (1.234, 0.045, 1.7e-5, 108.2)] == ["1.2 s", "45 ms", "17 µs", "108 s"]
     assert [show_memory(value) for value in (3.4 * 2**30, 2**29)] == ["3.4 GiB", "512 MiB"]
     assert [show_rows(value) for value in (150, 10_000, 10_000_000)] == ["150", "10,000", "10 M"]
 
@@ -321,9 +391,89 @@ def test_an_output_that_is_a_file_gives_one_line_and_code_2(tmp_path):
 def test_the_newest_run_is_where_latest_points_be_it_a_link_or_a_text_file(tmp_path):
     run = make_run(tmp_path / "runs" / "newest", [])
     with pytest.raises(BadInput, match="no run yet"):
-        load.newest(tmp_path / "latest")
+        runs.newest(tmp_path / "latest")
     (tmp_path / "latest").write_text("runs/newest\n")
-    assert load.newest(tmp_path / "latest") == run
+    assert runs.newest(tmp_path / "latest") == run
     (tmp_path / "latest").unlink()
     (tmp_path / "latest").symlink_to("runs/newest")
-    assert load.newest(tmp_path / "latest").samefile(run)
+    assert runs.newest(tmp_path / "latest").samefile(run)
+
+
+JVM = Phase((4.0, 4.1, 3.9), (), 7.0, 4.0, 3 * 2**30, 6.0, 2 * 2**30, 512 * 2**20)
+
+
+def rich_record(framework, launch, minute, probe):
+    """A record with all that schema 2 can hold."""
+    one = probed(minute, probe, framework=framework, launch=launch)
+    return replace(
+        one,
+        phases={**one.phases, "train": JVM},
+        memory=Memory(100 * 2**20, 200 * 2**20, 3 * 2**30),
+        harness=Harness(0.5, 0.1, 0.2, 0.15, 0.05),
+        wall_seconds=10.0,
+        build={"blas": "OpenBLAS 0.3", "instructions": HOSTILE},
+    )
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory):
+    """The report of a run that tells everything."""
+    environment = {
+        "warnings": ["frequency scaling is on", HOSTILE],
+        "frameworks": {
+            "h2o": {"version": "3.46", "adoption": {"packages": 7, "megabytes": 312.4, "adapter_lines": 120}},
+            "spark": {"version": "4.3", "adoption": None},
+        },
+    }
+    found = [
+        rich_record(framework, launch, 10 * launch + shift, 0.040 if launch < 3 else 0.060)
+        for launch in (1, 2, 3)
+        for shift, framework in enumerate(("h2o", "spark"))
+    ]
+    folder = make_run(tmp_path_factory.mktemp("rich") / "rich", found, environment)
+    page.write(load.runs([folder]), folder)
+    return folder
+
+
+def test_everything_that_a_run_tells_is_on_the_page_and_in_the_text(rich):
+    words = " ".join(Markup((rich / "report.html").read_text(encoding="utf-8")).words.split())
+    text = (rich / "report.md").read_text(encoding="utf-8")
+    for fact in (
+        "frequency scaling is on",
+        "2 of 6 probes are more than 10 % from their median (50 % slower at minute 20, before h2o mlp 1,000 rows",
+        "megabytes on disk",
+        "312",
+        "OpenBLAS 0.3",
+        "What the harness itself took",
+        "memory when started",
+        "of that the JVM",
+        "GPU memory",
+        "512 MiB",
+        "launched 3 times",
+        "20 µs, 20 µs, 20 µs",
+        "+0.007",
+    ):
+        assert fact in words and fact in text.replace("\\", ""), fact
+    assert words.count("frequency scaling is on") == 2
+
+
+def test_the_table_of_a_run_that_tells_everything_has_it_all(rich):
+    with (rich / "results.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    first = lines[0]
+    assert len(lines) == 6
+    assert float(first["train_median"]) == 4.0 and first["train_stability"] == "stable"
+    assert float(first["train_low"]) <= 4.0 <= float(first["train_high"])
+    assert first["load_stability"] == "stable" and first["predict_stability"].startswith("noisy: deviation")
+    assert float(first["predict_one_p50"]) == float(first["predict_one_p99"]) == 2e-5
+    assert [int(first[f"memory_{name}_bytes"]) for name in ("baseline", "data")] == [100 * 2**20, 200 * 2**20]
+    assert int(first["train_jvm_memory_bytes"]) == 2 * 2**30 and float(first["train_jvm_cpu_seconds"]) == 6.0
+    assert float(first["harness_startup_seconds"]) == 0.5
+    assert float(first["log_loss_above_bayes"]) == pytest.approx(0.007)
+    assert [float(line["probe_seconds"]) for line in lines] == [0.04] * 4 + [0.06] * 2
+
+
+def test_a_mark_beside_a_number_says_its_rule(rich):
+    elements = Markup((rich / "report.html").read_text(encoding="utf-8")).elements
+    rules = {attributes["title"] for tag, attributes in elements if tag == "abbr"}
+    assert rules == {"noisy: deviation 55 % is over 10 %"}

@@ -15,7 +15,13 @@ ALLOWED = {
     "datasets": {"commandline"},
     "adapters": {"commandline", "datasets"},
     "benchmarks": {"commandline", "datasets", "adapters"},
-    "reports": {"commandline", "benchmarks.records", "benchmarks.cases"},
+    "reports": {
+        "commandline",
+        "benchmarks.cases",
+        "benchmarks.records",
+        "benchmarks.runs",
+        "benchmarks.statistics",
+    },
     "workshop": {"commandline", "datasets", "adapters"},
 }
 CLOCKS = {"time.time", "time.monotonic", "time.perf_counter", "time.process_time", "timeit", "datetime.now"}

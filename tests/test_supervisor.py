@@ -12,11 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adapters import registry
 from benchmarks import supervisor
 from benchmarks.cases import Case
-from benchmarks.records import Record
+from benchmarks.environment import usable_cores
+from benchmarks.processes import TELLS_SHARED
+from benchmarks.records import PHASES, Record
 from benchmarks.supervisor import Limits
-from tests.conftest import ROOT
+from tests.conftest import ROOT, missing
 
 MIB = 1 << 20
 CASE = Case("baseline", "logistic", 150)
@@ -51,6 +54,26 @@ def test_a_phase_past_its_time_limit_is_a_timeout(tmp_path: Path) -> None:
     assert record.reason == "train took longer than the 1 s allowed"
     assert record.wall_seconds is not None
     assert record.wall_seconds < 60
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_real_case_is_ended_in_whichever_phase_it_hangs(
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
+    monkeypatch.setenv("HINDER", f"{phase} sleep")
+    record = supervisor.run(CASE, Limits(1.0, 1024 * MIB), tmp_path / "case", "a run")
+    assert (record.outcome, record.phase) == ("timeout", phase)
+    assert record.reason == f"{phase} took longer than the 1 s allowed"
+    assert record.wall_seconds is not None
+    assert record.wall_seconds < 60
+
+
+def test_a_case_past_the_limit_of_all_its_phases_together_is_a_timeout(tmp_path: Path) -> None:
+    script = "journal.end([0.1])\njournal.begin('predict')\ntime.sleep(600)"
+    record = supervise(tmp_path, script, Limits(60.0, 1024 * MIB, case_s=1.0))
+    assert (record.outcome, record.phase) == ("timeout", "predict")
+    assert record.reason == "the case took longer than the 1 s allowed in all"
 
 
 def test_a_child_that_ignores_term_is_ended_all_the_same(tmp_path: Path) -> None:
@@ -140,6 +163,77 @@ def test_cpu_seconds_are_those_of_the_whole_tree(tmp_path: Path) -> None:
     assert train.span_seconds is not None
     # At least a part of the work was seen, and never more than one busy core can do.
     assert 0.3 < train.cpu_seconds <= train.span_seconds * 1.3
+    assert train.jvm_cpu_seconds == 0.0
+
+
+def test_a_peak_of_200_ms_in_a_child_is_seen(tmp_path: Path) -> None:
+    eat = "import time; time.sleep(1); eaten = bytearray(b'x') * (300 << 20); time.sleep(0.2); del eaten; time.sleep(1)"
+    script = f"subprocess.run([sys.executable, '-c', {eat!r}])\njournal.end([2.2])\nos.abort()"
+    train = supervise(tmp_path, script, Limits(60.0, 1024 * MIB)).phases["train"]
+    assert train.peak_memory_bytes is not None
+    assert train.peak_memory_bytes > 300 * MIB
+
+
+@pytest.mark.skipif(not TELLS_SHARED, reason="this system does not say which memory is shared")
+def test_pages_that_parent_and_child_share_are_counted_once(tmp_path: Path) -> None:
+    script = """
+shared = bytearray(b"x") * (300 << 20)
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+    journal.end([3.0])
+    os.abort()
+time.sleep(3)
+os._exit(0)
+"""
+    train = supervise(tmp_path, script, Limits(60.0, 2048 * MIB)).phases["train"]
+    assert train.peak_memory_bytes is not None
+    assert 300 * MIB < train.peak_memory_bytes < 500 * MIB
+
+
+@pytest.mark.parametrize(("framework", "sees"), [("h2o", True), ("spark", True), ("scikit-learn", False)])
+def test_the_share_of_the_jvm_is_told_apart(framework: str, sees: bool, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    record = supervisor.run(Case(framework, "logistic", 150), Limits(600, 8192 * MIB), tmp_path / "case", "a run")
+    assert record.outcome == "ok", record.reason
+    train, memory = record.phases["train"], record.memory
+    assert memory is not None
+    assert train.peak_memory_bytes == memory.training_bytes
+    assert memory.baseline_bytes > 50 * MIB
+    assert bool(train.jvm_memory_bytes) is sees
+    assert (train.jvm_memory_bytes or 0) < (train.peak_memory_bytes or 0)
+
+
+def test_phases_and_the_harness_add_up_to_the_time_seen_from_outside(tmp_path: Path) -> None:
+    began = time.monotonic()
+    record = supervisor.run(Case("scikit-learn", "mlp", 20_000), Limits(600, 4096 * MIB), tmp_path / "case", "a run")
+    outside = time.monotonic() - began
+    assert record.outcome == "ok", record.reason
+    assert record.wall_seconds is not None
+    assert record.harness is not None
+    phases = sum(sum(phase.seconds) + sum(phase.warmup_seconds) for phase in record.phases.values())
+    harness = vars(record.harness)
+    assert all(seconds >= 0 for seconds in harness.values()), harness
+    assert phases + sum(harness.values()) == pytest.approx(record.wall_seconds, rel=0.02)
+    # The test's clock also sees the supervisor make sure that no process is left.
+    assert record.wall_seconds <= outside
+
+
+@pytest.mark.parametrize("framework", [name for name in registry.FRAMEWORKS if name != "baseline"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_framework_uses_the_threads_that_it_was_given(framework: str, threads: int, tmp_path: Path) -> None:
+    if reason := missing(framework):
+        pytest.skip(reason)
+    if threads > usable_cores():
+        pytest.skip(f"there are {usable_cores()} cores to use")
+    case = Case(framework, "mlp", 200_000, threads=threads)
+    record = supervisor.run(case, Limits(600, 8192 * MIB, rounds=1), tmp_path / "case", "a run")
+    assert record.outcome == "ok", record.reason
+    train = record.phases["train"]
+    assert train.cpu_seconds is not None
+    assert train.span_seconds is not None
+    assert train.cpu_seconds / train.span_seconds <= (1.2 if threads == 1 else 2.3)
 
 
 def test_a_case_dies_with_its_supervisor(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Whether two measurements may be held against each other: what differs between the conditions they were made under."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapters import registry
+
+MACHINE = ("processor", "cores", "usable_cores", "memory_bytes", "system", "architecture", "python")
+SETTINGS = ("threads", "seed", "rounds", "time_limit_s", "case_limit_s", "memory_limit_bytes")
+SHARED = ("numpy", "pyarrow", "pytest", "pytest-benchmark")
+"""Packages that take part in every case."""
+
+
+def differences(before: dict[str, Any], after: dict[str, Any], framework: str) -> list[str]:
+    """What differs for one framework between two environment.json, in words: "numpy was 2.4.6 and is 2.5.0".
+
+    Where a value is missing on one side, nothing is known to differ.
+    """
+    row = registry.FRAMEWORKS.get(framework)
+    named: dict[str, tuple[Any, Any]] = {}
+    for part, names in (("machine", MACHINE), ("settings", SETTINGS), ("packages", SHARED)):
+        for name in names:
+            named[name.replace("_", " ")] = (_get(before, part, name), _get(after, part, name))
+    if row and row.java:
+        named["Java"] = (before.get("java"), after.get("java"))
+    named[framework] = (
+        _get(before, "frameworks", framework, "version"),
+        _get(after, "frameworks", framework, "version"),
+    )
+    return [
+        f"{name} was {old} and is {new}"
+        for name, (old, new) in named.items()
+        if old is not None and new is not None and old != new
+    ]
+
+
+def recipe_changed(before: dict[str, Any], after: dict[str, Any], framework: str) -> list[str]:
+    """Whether the sources of a framework's adapter are others than they were, in words."""
+    old, new = (_get(environment, "frameworks", framework, "recipe_digest") for environment in (before, after))
+    return [f"the source of {framework}'s adapter has changed"] if None not in (old, new) and old != new else []
+
+
+def _get(values: Any, *names: str) -> Any:
+    for name in names:
+        values = values.get(name) if isinstance(values, dict) else None
+    return values

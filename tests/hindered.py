@@ -1,0 +1,44 @@
+"""A pytest plugin for the process of a case, which makes one phase of its adapter slow: what limits are tested on.
+
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train sleep"    sleeps for ten minutes in train
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train 1.3"      takes 1.3 times as long for it
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from adapters.registry import Framework
+
+PHASE, HOW = os.environ["HINDER"].split()
+
+
+def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(work)
+    def slow(*arguments: Any, **named: Any) -> Any:
+        if HOW == "sleep":
+            time.sleep(600)
+        began = time.perf_counter()
+        result = work(*arguments, **named)
+        end = began + float(HOW) * (time.perf_counter() - began)
+        while time.perf_counter() < end:
+            pass
+        return result
+
+    return slow
+
+
+def pytest_configure() -> None:
+    create = Framework.create
+
+    def hinder(row: Framework, track: str = "tuned") -> Any:
+        adapter = create(row, track)
+        if PHASE != "import":
+            setattr(adapter, PHASE, hindered(getattr(adapter, PHASE)))
+        return adapter
+
+    Framework.create = hindered(hinder) if PHASE == "import" else hinder  # type: ignore[method-assign]

@@ -1,0 +1,197 @@
+"""Whole runs: cut off at any moment, resumed, disturbed, and out of room."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmarks import records
+from benchmarks.records import SET_ASIDE, Record
+from tests.conftest import ROOT, Command, one_line
+
+SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launches", "2"]
+"""Eight launches of about a second."""
+
+
+@pytest.fixture
+def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A word in the environment by which every process that a test started can be found, whoever its parent is."""
+    word = f"irisbench-test-{os.getpid()}-{random.getrandbits(64)}"
+    monkeypatch.setenv("IRISBENCH_TEST", word)
+    yield word
+
+
+def marked(word: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("IRISBENCH_TEST") == word:
+                found.append(process)
+        except psutil.Error:  # it has ended, or is not ours
+            continue
+    return found
+
+
+def all_gone(word: str) -> bool:
+    end = time.monotonic() + 5
+    while (left := marked(word)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not left
+
+
+def start(*words: object, **options: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "run", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,  # type: ignore[call-overload]
+    )
+
+
+def essence(record: Record) -> tuple[object, ...]:
+    """What is the same whenever a case is run."""
+    return record.case, record.launch, record.outcome, record.quality, json.dumps(record.recipe)
+
+
+def test_a_run_killed_at_twenty_moments_ends_like_one_that_was_left_alone(
+    command: Command, tmp_path: Path, mark: str
+) -> None:
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    assert command("benchmarks", "run", *SMALL, "--output", alone).returncode == 0
+    moments = random.Random(7)
+    for _ in range(20):
+        begun = (killed / "plan.json").exists()
+        run = start("--resume", killed) if begun else start(*SMALL, "--output", killed)
+        try:
+            run.wait(timeout=moments.uniform(0.3, 4.0))
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+        assert all_gone(mark), marked(mark)
+    done = command("benchmarks", "run", "--resume", killed)
+    assert done.returncode == 0, done.stderr
+    left = list(records.read(killed))
+    assert sorted(map(essence, left), key=str) == sorted(map(essence, records.read(alone)), key=str)
+    assert len({(record.case, record.launch) for record in left}) == len(left) == 8
+    assert not (killed / "cases").exists()
+
+
+def test_a_torn_last_line_is_set_aside_and_its_case_run_again(command: Command, tmp_path: Path) -> None:
+    words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "2"]
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "run").returncode == 0
+    path = tmp_path / "run" / records.FILE
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second[:200])
+    assert len(list(records.read(tmp_path / "run"))) == 1
+    done = command("benchmarks", "run", "--resume", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert path.read_text().startswith(first)
+    assert [record.launch for record in records.read(tmp_path / "run")] == [1, 2]
+    assert (tmp_path / "run" / SET_ASIDE).read_text() == second[:200] + "\n"
+
+
+def test_records_of_another_version_do_not_count_and_it_is_said_why(command: Command, tmp_path: Path) -> None:
+    words = ["--framework", "baseline", "--framework", "scikit-learn", "--model", "logistic", "--rows", "150"]
+    folder = tmp_path / "run"
+    assert command("benchmarks", "run", *words, "--launches", "1", "--output", folder).returncode == 0
+    environment = json.loads((folder / "environment.json").read_text())
+    version = environment["frameworks"]["scikit-learn"]["version"]
+    environment["frameworks"]["scikit-learn"]["version"] = "0.1"
+    (folder / "environment.json").write_text(json.dumps(environment))
+    before = {record.case.framework: record for record in records.read(folder)}
+    done = command("benchmarks", "run", "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"(scikit-learn): scikit-learn was 0.1 and is {version}" in done.stdout
+    after = {record.case.framework: record for record in records.read(folder)}
+    assert after["baseline"] == before["baseline"]
+    assert after["scikit-learn"].started != before["scikit-learn"].started
+    assert before["scikit-learn"].to_json() in (folder / SET_ASIDE).read_text()
+
+
+def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path) -> None:
+    words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "1"]
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "run").returncode == 0
+    before = (tmp_path / "run" / records.FILE).read_text()
+    assert command("benchmarks", "run", "--resume", tmp_path / "run").returncode == 0
+    assert (tmp_path / "run" / records.FILE).read_text() == before
+    refused = command("benchmarks", "run", "--resume", tmp_path / "run", "--rows", "1e4")
+    assert "--rows: a resumed run goes on with what it was asked for" in one_line(refused)
+
+
+def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "is no run" in one_line(command("benchmarks", "run", "--resume", tmp_path / "nowhere"))
+    assert "it has no plan.json" in one_line(command("benchmarks", "run", "--resume", tmp_path / "empty"))
+    assert "type --resume" in one_line(command("benchmarks", "run", tmp_path / "empty"))
+
+
+def test_a_second_supervisor_on_the_same_folder_says_no(
+    command: Command, tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
+    monkeypatch.setenv("HINDER", "train sleep")
+    folder = tmp_path / "run"
+    first = start(*SMALL, "--output", folder)
+    while not any('"train"' in path.read_text() for path in folder.glob("cases/*/journal.jsonl")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    assert "another run is writing into" in one_line(command("benchmarks", "run", "--resume", folder))
+    first.send_signal(signal.SIGTERM)
+    said = first.communicate()[0]
+    assert first.returncode == 143, said
+    assert all_gone(mark)
+
+
+def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    words = ["--framework", "baseline", "--rows", "150"]
+    # A first run makes the data, which is larger than the limit that stands for the full disk here.
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "first").returncode == 0
+    room = 20_000
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    run = start(*words, "--output", folder, preexec_fn=fill)
+    said = run.communicate()[0]
+    assert run.returncode == 2, said
+    assert said.count("error: ") == 1
+    assert f"error: {folder / records.FILE} takes no further record (File too large)" in said
+    assert "Traceback" not in said
+    left = list(records.read(folder))
+    assert 1 <= len(left) < 4
+    assert (folder / records.FILE).read_bytes().endswith(b"\n")
+    assert command("benchmarks", "run", "--resume", folder).returncode == 0
+    assert len(list(records.read(folder))) == 4
+
+
+def test_after_a_timeout_larger_sizes_are_skipped_unless_asked_for(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
+    monkeypatch.setenv("HINDER", "train sleep")
+    words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--rows", "2000", "--launches", "1"]
+    words += ["--time-limit", "1"]
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "skips").returncode == 0
+    small, large = records.read(tmp_path / "skips")
+    assert (small.outcome, large.outcome) == ("timeout", "skipped")
+    assert large.inferred_from == small.case
+    assert large.reason == "inferred, not measured: 150 rows already ended in timeout"
+    assert command("benchmarks", "run", *words, "--no-skip", "--output", tmp_path / "all").returncode == 0
+    assert [record.outcome for record in records.read(tmp_path / "all")] == ["timeout", "timeout"]

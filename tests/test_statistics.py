@@ -1,0 +1,138 @@
+"""Intervals hold what they should as often as they say, and every number that is shaky says why."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from benchmarks.statistics import NOISE_FLOOR, estimate, percentiles, ratio, show_seconds
+
+BETWEEN, WITHIN = 0.06, 0.03
+"""Standard deviations of simulated noise, of launches and of the rounds of a launch, as shares of the time."""
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    """scipy and numpy warn of what they cannot do; nothing here may ask them for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def launches(random: np.random.Generator, number: int, seconds: float = 1.0, rounds: int = 3) -> list[np.ndarray]:
+    """Made times of a case whose true median is `seconds`."""
+    noise = random.normal(0, BETWEEN, (number, 1)) + random.normal(0, WITHIN, (number, rounds))
+    return list(seconds * np.exp(noise))
+
+
+def test_the_median_is_that_of_the_launches_medians():
+    found = estimate([(1.0, 1.0, 9.0), (2.0, 2.0, 2.0, 2.0, 2.0), ()])
+    assert (found.median, found.smallest, found.largest) == (1.5, 1.0, 9.0)
+    assert (found.count, found.launches) == (8, 2)
+
+
+def test_nothing_has_no_estimate_and_one_value_has_no_interval():
+    assert estimate([]) is estimate([()]) is percentiles([()]) is None
+    one = estimate([(2.0,)])
+    assert (one.median, one.low, one.high) == (2.0, None, None)
+
+
+def test_identical_values_have_an_interval_of_no_width():
+    found = estimate([(2.0, 2.0, 2.0), (2.0, 2.0, 2.0)])
+    assert (found.low, found.high, found.unstable) == (2.0, 2.0, None)
+
+
+def test_the_same_values_give_the_same_interval():
+    values = launches(np.random.default_rng(1), 4)
+    assert estimate(values) == estimate(values)
+
+
+def test_the_interval_of_many_launches_holds_the_true_median_as_often_as_it_says():
+    random = np.random.default_rng(2)
+    found = [estimate(launches(random, 10)) for _ in range(200)]
+    assert 0.90 <= np.mean([one.low <= 1 <= one.high for one in found]) <= 0.99
+
+
+def test_rounds_of_one_launch_are_no_launches():
+    """As many values, but from three launches: the interval knows that launches differ more than rounds do."""
+    random = np.random.default_rng(3)
+    many, one = launches(random, 3, rounds=30), launches(random, 1, rounds=90)
+    wide, narrow = estimate(many), estimate(one)
+    assert math.log(wide.high / wide.low) > 2 * math.log(narrow.high / narrow.low)
+
+
+@pytest.mark.parametrize(
+    ("values", "rule"),
+    [
+        ([(1.0,)], "too few: 1 value, and an interval wants 3"),
+        ([(1.0,), (1.0,)], "too few: 2 values, and an interval wants 3"),
+        ([(1.0,), (1.0,), (1.0,)], None),
+        ([(2e-5, 2e-5, 2e-5)], "too short: 20 µs is under the clock's reach of 1 ms"),
+        ([(2e-5,) * 200], None),
+        ([(5e-7,) * 200] * 2, "too short: 500 ns is under the clock's reach of 10 µs"),
+        ([(1.0, 1.0, 1.3)], "noisy: deviation 16 % is over 10 %"),
+        ([(1.0, 1.0, 1.1)], None),
+        ([(1.0,) * 3, (1.3,) * 3], "noisy: deviation 14 % is over 10 %"),
+    ],
+)
+def test_a_number_to_take_with_care_names_its_rule(values, rule):
+    assert estimate(values).unstable == rule
+
+
+def test_many_calls_are_noisy_only_if_their_launches_differ():
+    calls = (1e-3,) * 150 + (1e-2,) * 50
+    assert estimate([calls]).unstable is None
+    assert estimate([calls, calls]).unstable is None
+    assert estimate([calls, [2 * call for call in calls]]).unstable.startswith("noisy")
+
+
+def test_percentiles_are_those_of_all_calls():
+    assert percentiles([range(0, 50), range(50, 101)]) == (50.0, 95.0, 99.0)
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_two_runs_of_the_same_thing_differ_in_no_more_than_one_of_twenty(number):
+    random = np.random.default_rng(number)
+    found = [ratio(launches(random, number), launches(random, number)) for _ in range(1500)]
+    assert np.mean([one.low <= 1 <= one.high for one in found]) >= 0.94
+    assert np.mean([one.differs() for one in found]) <= 0.06
+
+
+@pytest.mark.parametrize(("number", "power"), [(2, 0.6), (3, 0.9)])
+def test_a_difference_that_is_there_is_seen(number, power):
+    random = np.random.default_rng(number)
+    found = [ratio(launches(random, number), launches(random, number, 1.4)) for _ in range(300)]
+    assert np.mean([one.differs() and one.ratio > 1 for one in found]) >= power
+
+
+def test_the_ratio_of_a_to_b_is_the_inverse_of_b_to_a():
+    random = np.random.default_rng(4)
+    a, b = launches(random, 3), launches(random, 2, 1.2)
+    there, back = ratio(a, b), ratio(b, a)
+    assert there.ratio == pytest.approx(1 / back.ratio) and there.low == pytest.approx(1 / back.high)
+    assert there.low < there.ratio < there.high and there.unit == "launches"
+
+
+def test_a_small_difference_is_none_however_sure():
+    sure = ratio([(1.0,) * 3] * 3, [(1.04,) * 3] * 3)
+    assert sure.low == sure.high == sure.ratio > 1 and sure.ratio < 1 + NOISE_FLOOR
+    assert not sure.differs() and sure.differs(0.03)
+
+
+def test_where_one_side_has_a_single_launch_the_rounds_have_to_do_and_it_shows():
+    found = ratio([(1.0, 1.01, 1.02)], [(1.5, 1.51), (1.49, 1.5)])
+    assert found.unit == "rounds" and found.differs()
+
+
+def test_a_single_value_tells_no_difference_and_no_time_has_no_ratio():
+    found = ratio([(1.0,)], [(9.0, 9.0)])
+    assert (found.ratio, found.low, found.high) == (9.0, None, None) and not found.differs()
+    assert ratio([(0.0, 0.0)], [(1.0,)]) is ratio([], [(1.0,)]) is None
+    assert ratio([(0.0, 1.0, 1.0)], [(1.0, 1.0)]).low is None
+
+
+def test_seconds_are_written_for_people():
+    assert [show_seconds(value) for value in (1.234, 0.045, 1.7e-5, 0.0)] == ["1.2 s", "45 ms", "17 µs", "0 s"]
