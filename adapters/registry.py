@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from typing import Any
 
 from adapters import java
 from adapters.base import Adapter
+
+SHARED = ("adapters.base", "adapters.minibatch", "adapters.java", "datasets.store")
+"""The modules that every framework's training rests on, beside its own."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,13 @@ FRAMEWORKS = {
         "adapters.spark_mllib:Spark", ("pyspark",), "pyspark", "spark", java=True, java_module="jdk.incubator.vector"
     ),
 }
+
+
+def recipe_digest(name: str) -> str:
+    """A digest of the sources that decide how a framework trains: two runs compare only where it is the same."""
+    deciding = (FRAMEWORKS[name].target.partition(":")[0], *SHARED)
+    files = [Path(spec.origin) for module in deciding if (spec := importlib.util.find_spec(module)) and spec.origin]
+    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def hide_others(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from adapters import registry
@@ -31,7 +32,7 @@ def differences(before: dict[str, Any], after: dict[str, Any], framework: str) -
     return [
         f"{name} was {old} and is {new}"
         for name, (old, new) in named.items()
-        if old is not None and new is not None and old != new
+        if old is not None and new is not None and not _same(old, new)
     ]
 
 
@@ -39,6 +40,13 @@ def recipe_changed(before: dict[str, Any], after: dict[str, Any], framework: str
     """Whether the sources of a framework's adapter are others than they were, in words."""
     old, new = (_get(environment, "frameworks", framework, "recipe_digest") for environment in (before, after))
     return [f"the source of {framework}'s adapter has changed"] if None not in (old, new) and old != new else []
+
+
+def _same(old: Any, new: Any) -> bool:
+    """Equal, or amounts of memory as near as those of one machine under two kernels."""
+    if isinstance(old, int) and isinstance(new, int) and min(old, new) > 2**20:
+        return math.isclose(old, new, rel_tol=0.01)
+    return bool(old == new)
 
 
 def _get(values: Any, *names: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,8 +16,14 @@ from typing import Any
 import psutil
 
 from adapters import java, registry
+from benchmarks import adoption
 
 ROOT = Path(__file__).resolve().parent.parent
+PROC, SYS = Path("/proc"), Path("/sys")
+QUIET_LOAD = 0.5
+"""Processes that were busy in the last minute, on average: above it, something else is at work."""
+INSTRUCTIONS = {"avx512f": "AVX512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
+"""The processor's flags for working on many numbers at once, the widest first."""
 PACKAGES = (
     *(
         "numpy",
@@ -40,12 +47,88 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_limit() -> int | None:
+    """The bytes that our control group, of version 1 or 2, may take; None where it may take all there are."""
+    groups = []
+    with suppress(OSError):
+        for line in (PROC / "self" / "cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            if not controllers:
+                groups.append((SYS / "fs" / "cgroup", group, "memory.max"))
+            elif "memory" in controllers.split(","):
+                groups.append((SYS / "fs" / "cgroup" / "memory", group, "memory.limit_in_bytes"))
+    limits = []
+    for base, group, file in groups:
+        # A group is held to the limits of those around it, too; in a container the outermost is all that is seen.
+        inner = base / group.lstrip("/")
+        for folder in (inner, *inner.parents):
+            if folder.is_relative_to(base):
+                with suppress(OSError, ValueError):  # "max" where there is no limit
+                    limits.append(int((folder / file).read_text()))
+    least = min(limits, default=None)
+    return least if least is not None and least < psutil.virtual_memory().total else None
+
+
 def default_memory_limit() -> int:
     """Three quarters of the memory that we may use, in bytes: a case that takes more would drag the machine down."""
-    total = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # "max" where the control group has no limit
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total * 3 // 4
+    return (memory_limit() or psutil.virtual_memory().total) * 3 // 4
+
+
+def governor() -> str | None:
+    """How the system sets the clock of the cores ("performance", "powersave"); None where it does not say."""
+    found = set()
+    for file in (SYS / "devices" / "system" / "cpu").glob("cpu*/cpufreq/scaling_governor"):
+        with suppress(OSError):  # of a core that is switched off
+            found.add(file.read_text().strip())
+    return ", ".join(sorted(found)) or None
+
+
+def power() -> str | None:
+    """What the machine runs on, "battery" or "mains"; None where it has no battery, or does not say."""
+    battery = psutil.sensors_battery()
+    if battery is None or battery.power_plugged is None:
+        return None
+    return "mains" if battery.power_plugged else "battery"
+
+
+def disturbances() -> list[str]:
+    """What will make times on this machine longer or less steady, each with what to do about it."""
+    found = []
+    if (load := os.getloadavg()[0]) > QUIET_LOAD:
+        found.append(
+            f"the load average is {load:.1f} before anything is measured: other programs take part of the cores, and "
+            "times will be longer and less steady. End them, or wait for them, and run again."
+        )
+    if power() == "battery":
+        found.append(
+            "the machine runs on its battery, and may lower its clock to spare it: times will be longer, and longer "
+            "still as it empties. Plug it in and run again."
+        )
+    if (clock := governor()) and clock != "performance":
+        found.append(
+            f"the CPU governor is {clock}, not performance: the clock follows the load, so that short phases run "
+            "slower than long ones. Type: sudo cpupower frequency-set --governor performance"
+        )
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What times depend on and no setting of ours changes."""
+    return {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "instructions": _instructions(),
+        "governor": governor(),
+        "power": power(),
+        "load_average": os.getloadavg()[0],
+        "memory_bytes": psutil.virtual_memory().total,
+        "memory_limit_bytes": memory_limit(),
+        "python": platform.python_version(),
+    }
 
 
 def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -53,35 +136,43 @@ def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": run,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "machine": {
-            "system": platform.system(),
-            "kernel": platform.release(),
-            "architecture": platform.machine(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "usable_cores": usable_cores(),
-            "memory_bytes": psutil.virtual_memory().total,
-            "python": platform.python_version(),
-        },
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        "machine": machine(),
+        "warnings": disturbances(),
         "java": java.version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
         "settings": settings,
         "frameworks": {
-            name: {"version": row.version, "reason": row.missing(), "device": row.device}
+            name: {
+                "version": row.version,
+                "reason": row.missing(),
+                "device": row.device,
+                "recipe_digest": registry.recipe_digest(name),
+                "adoption": adoption.cost(name),
+            }
             for name, row in registry.FRAMEWORKS.items()
         },
     }
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _instructions() -> str | None:
+    """The widest instructions of the processor that work on many numbers at once; None where it does not say."""
+    flags = (_cpuinfo("flags") or _cpuinfo("Features") or "").split()  # x86, ARM
+    return next((name for flag, name in INSTRUCTIONS.items() if flag in flags), None)
+
+
+def _cpuinfo(key: str) -> str | None:
+    with suppress(OSError):
+        for line in (PROC / "cpuinfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return None
 
 
 def _version(package: str) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -58,7 +58,9 @@ class Order:
         """The order that stands in a run's folder; BadInput if there is none."""
         try:
             values = json.loads((folder / ORDER).read_text())
-            plan = {name: tuple(value) if isinstance(value, list) else value for name, value in values["plan"].items()}
+            plan: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in values["plan"].items()
+            }
             return cls(Plan(**plan), Limits(**values["limits"]), values["skip"])
         except OSError:
             raise BadInput(f"{folder} is no run that can be resumed: it has no {ORDER}") from None
@@ -195,7 +197,7 @@ def _set_aside_what_differs(
         said(f"{moved} lines of {records.FILE} do not count any more, and were moved to {records.SET_ASIDE}")
 
 
-def gave_up_before(case: Case, done: Sequence[Record]) -> Record | None:
+def gave_up_before(case: Case, done: Iterable[Record]) -> Record | None:
     """The record of a smaller size, all else the same, that ran out of time or memory."""
     for record in done:
         same = replace(record.case, rows=case.rows) == case

@@ -32,6 +32,8 @@ class AdapterContract:
     not_reproducible: ClassVar[dict[str, str]] = {}
     """Models that need not come out the same from the same seed, with the reason."""
 
+    has_blas: ClassVar[bool] = True
+
     @pytest.fixture(scope="class")
     @classmethod
     def table(cls, engine: Adapter, flowers_10_000: Path) -> Any:
@@ -108,6 +110,11 @@ class AdapterContract:
     def test_the_recipe_is_told_in_json(self, engine, model) -> None:
         recipe = json.loads(json.dumps(engine.describe(model)))
         assert recipe["solver"]
+
+    def test_the_build_is_told_in_json_and_names_its_blas(self, engine) -> None:
+        build = json.loads(json.dumps(engine.build()))
+        assert build
+        assert bool(build.get("blas")) == self.has_blas
 
     def test_a_table_without_species_is_refused_for_training(self, engine, unseen) -> None:
         with pytest.raises(BadInput, match="no column species"):

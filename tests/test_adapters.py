@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,8 @@ import pytest
 from adapters import registry
 from adapters.base import Adapter, Resources
 from adapters.errors import exhausted_memory
+from datasets import store
+from datasets.flowers import real_flowers
 from tests.conftest import ROOT, missing
 from tests.contract import AdapterContract
 
@@ -84,13 +87,40 @@ class TestTensorFlowOnGpu(EngineContract):
 
 class TestH2O(EngineContract):
     framework = "h2o"
+    has_blas = False
     not_reproducible: ClassVar = {
         "mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"
     }
 
 
+def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path: Path) -> None:
+    with start("h2o", tmp_path) as adapter:
+        import h2o
+
+        def keys() -> int:
+            return h2o.api("GET /3/Cloud")["nodes"][0]["num_keys"]
+
+        flowers, species = real_flowers()
+        store.write(tmp_path / "flowers.parquet", flowers, species)
+        table = adapter.load(tmp_path / "flowers.parquet")
+        model = adapter.train(table, "logistic", seed=0)
+        codes = adapter.predict(model, table).tolist()
+        adapter.release(table)
+        before = keys()
+        assert [adapter.predict_one(model, flower) for flower in flowers] == codes
+        until = time.monotonic() + 20
+        while keys() - before >= len(flowers) and time.monotonic() < until:  # the server counts them now and then
+            time.sleep(0.5)
+        assert keys() - before < len(flowers)
+
+
 class TestSpark(EngineContract):
     framework = "spark"
+
+
+def test_spark_computes_with_the_vector_instructions_of_java(tmp_path: Path) -> None:
+    with start("spark", tmp_path) as adapter:
+        assert adapter.build()["blas"] == "dev.ludovic.netlib.blas.VectorBLAS"
 
 
 def javas() -> list[psutil.Process]:
@@ -113,6 +143,8 @@ def test_a_jvm_has_its_threads_listens_on_loopback_only_and_is_gone_after_close(
         running = javas()
         assert listening_addresses() == {"127.0.0.1"}
         assert threads_of(framework) == 1
+        assert f"-Djava.io.tmpdir={folder}" in running[0].cmdline()
+        assert not list(Path("/tmp").glob(f"hsperfdata_*/{running[0].pid}"))
     finally:
         adapter.close()
     assert running
