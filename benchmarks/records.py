@@ -86,7 +86,7 @@ class Record:
 
     `started` is the time in UTC, ISO 8601; `probe_seconds` are those of a fixed piece of work just before, which show
     how fast the machine was; `inferred_from` is the case for which this one was skipped; `build` is what the framework
-    says of its own build. Of the real flowers only the first launch is scored.
+    says of its own build, in the first launch. Of the real flowers only the first launch is scored.
     """
 
     run: str

@@ -58,18 +58,8 @@ def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[s
         "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
         "case-folder": folder,
     }
-    pytest = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "benchmarks",
-        "-c",
-        "pyproject.toml",
-        "-s",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-    ]
+    plugins = ["-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider"]
+    pytest = [sys.executable, "-m", "pytest", "benchmarks", "-c", "pyproject.toml", "-s", "-q", *plugins]
     return pytest + [f"--{name}={value}" for name, value in options.items()]
 
 
@@ -95,6 +85,8 @@ def run(
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(folder / "tmp"),
+        # Of pytest's plugins only the one we name: the others that are installed would be imported in every case.
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
     }
     story, kernel_kills = Story(Reader(folder)), _kernel_kills()

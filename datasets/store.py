@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
-import pyarrow.dataset
 import pyarrow.parquet
 from numpy.typing import NDArray
 
@@ -175,27 +174,32 @@ def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8] |
 def read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
     """A Parquet file, or a folder of part files, as features in cm, shape (n_rows, 4), and species codes or None.
 
-    For the frameworks that have no Parquet reader of their own. BadInput if columns are missing or are no numbers.
+    For the frameworks that have no Parquet reader of their own, without pandas, which would cost each of them half a
+    second at the start. BadInput if columns are missing or are no numbers.
     """
-    source = _open(path)
-    n_rows = source.count_rows()
+    files = _open(path)
+    n_rows = sum(file.metadata.num_rows for file in files)
     features = np.empty((n_rows, len(FEATURES)), dtype=np.float32)
-    species = np.empty(n_rows, dtype=np.int8) if "species" in source.schema.names else None
+    species = np.empty(n_rows, dtype=np.int8) if "species" in files[0].schema_arrow.names else None
+    columns = [*FEATURES, *(["species"] if species is not None else [])]
     at = 0
-    for batch in source.to_batches(columns=source.schema.names, batch_size=2 * CHUNK_ROWS):
-        for i, name in enumerate(FEATURES):
-            features[at : at + len(batch), i] = batch.column(name)
-        if species is not None:
-            species[at : at + len(batch)] = batch.column("species")
-        at += len(batch)
+    for file in files:
+        for batch in file.iter_batches(batch_size=2 * CHUNK_ROWS, columns=columns):
+            for i, name in enumerate(FEATURES):
+                features[at : at + len(batch), i] = np.from_dlpack(batch.column(name))
+            if species is not None:
+                species[at : at + len(batch)] = np.from_dlpack(batch.column("species"))
+            at += len(batch)
     return features, species
 
 
 def batches(path: Path) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int8]]]:
     """A dataset with species, a piece at a time, as `read` gives it whole."""
-    for batch in _open(path).to_batches(batch_size=PART_ROWS):
-        features = np.column_stack([batch.column(name).to_numpy() for name in FEATURES])
-        yield features, batch.column("species").to_numpy()
+    for file in _open(path):
+        for batch in file.iter_batches(batch_size=PART_ROWS):
+            features = np.column_stack([np.from_dlpack(batch.column(name)) for name in FEATURES])
+            species: NDArray[np.int8] = np.from_dlpack(batch.column("species"))  # type: ignore[assignment]
+            yield features, species
 
 
 def check(folder: Path) -> list[str]:
@@ -218,20 +222,24 @@ def check_columns(path: Path) -> None:
     _open(path)
 
 
-def _open(path: Path) -> pa.dataset.Dataset:
-    try:
-        source = pa.dataset.dataset(path, format="parquet")
-        names = source.schema.names
-    except (pa.ArrowInvalid, FileNotFoundError) as error:
-        raise BadInput(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-    if missing := [name for name in FEATURES if name not in names]:
-        raise BadInput(f"{path} has no column {', '.join(missing)}; it has {', '.join(names) or 'none'}")
-    for name in names:
-        wanted = "a whole number" if name == "species" else "a float"
-        fits = pa.types.is_integer if name == "species" else pa.types.is_floating
-        if name in SCHEMA.names and not fits(source.schema.field(name).type):
-            raise BadInput(f"{path}, column {name} is {source.schema.field(name).type}, and should be {wanted}")
-    return source.replace_schema(pa.schema([field for field in source.schema if field.name in SCHEMA.names]))
+def _open(path: Path) -> list[pa.parquet.ParquetFile]:
+    """The files at `path`, of which each has been looked at. BadInput if one is none of ours."""
+    files = []
+    for part in part_files(path) or [path]:
+        try:
+            file = pa.parquet.ParquetFile(part)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise BadInput(f"{part} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+        schema = file.schema_arrow
+        if missing := [name for name in FEATURES if name not in schema.names]:
+            raise BadInput(f"{part} has no column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
+        for name in schema.names:
+            wanted = "a whole number" if name == "species" else "a float"
+            fits = pa.types.is_integer if name == "species" else pa.types.is_floating
+            if name in SCHEMA.names and not fits(schema.field(name).type):
+                raise BadInput(f"{part}, column {name} is {schema.field(name).type}, and should be {wanted}")
+        files.append(file)
+    return files
 
 
 def _parts(rows: int) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train sleep"    sleeps for ten minutes in train
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train 1.3"      takes 1.3 times as long for it
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train heap"     first asks Spark's JVM for more memory than it has
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
     def slow(*arguments: Any, **named: Any) -> Any:
         if HOW == "sleep":
             time.sleep(600)
+        if HOW == "heap":
+            exhaust_heap()
         began = time.perf_counter()
         result = work(*arguments, **named)
         end = began + float(HOW) * (time.perf_counter() - began)
@@ -30,6 +33,15 @@ def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return slow
+
+
+def exhaust_heap() -> None:
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    assert gateway
+    kept = [gateway.new_array(gateway.jvm.long, 10_000_000) for _ in range(1_000)]  # 80 MB each
+    assert not kept
 
 
 def pytest_configure() -> None:

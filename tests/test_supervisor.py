@@ -191,18 +191,21 @@ os._exit(0)
     assert 300 * MIB < train.peak_memory_bytes < 500 * MIB
 
 
-@pytest.mark.parametrize(("framework", "sees"), [("h2o", True), ("spark", True), ("scikit-learn", False)])
-def test_the_share_of_the_jvm_is_told_apart(framework: str, sees: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("framework", "rows", "given"), [("h2o", 1_000_000, 80), ("spark", 150, 700)])
+def test_an_exhausted_java_heap_is_told_from_our_limit(
+    framework: str, rows: int, given: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
-    record = supervisor.run(Case(framework, "logistic", 150), Limits(600, 8192 * MIB), tmp_path / "case", "a run")
-    assert record.outcome == "ok", record.reason
-    train, memory = record.phases["train"], record.memory
-    assert memory is not None
-    assert train.peak_memory_bytes == memory.training_bytes
-    assert memory.baseline_bytes > 50 * MIB
-    assert bool(train.jvm_memory_bytes) is sees
-    assert (train.jvm_memory_bytes or 0) < (train.peak_memory_bytes or 0)
+    if framework == "spark":  # which spills to the disk whatever it can
+        monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
+        monkeypatch.setenv("HINDER", "train heap")
+    case = Case(framework, "mlp", rows)
+    argv = supervisor.command(case, Limits(300.0, given * MIB), (tmp_path / "case").resolve())
+    record = supervisor.run(case, Limits(300.0, 8192 * MIB), tmp_path / "case", "a run", argv=argv)
+    assert record.outcome == "out-of-memory", record.reason
+    assert record.reason is not None
+    assert record.reason.startswith("the Java heap memory was exhausted, which is sized from the limit of 0.")
 
 
 def test_phases_and_the_harness_add_up_to_the_time_seen_from_outside(tmp_path: Path) -> None:
@@ -227,13 +230,21 @@ def test_a_framework_uses_the_threads_that_it_was_given(framework: str, threads:
         pytest.skip(reason)
     if threads > usable_cores():
         pytest.skip(f"there are {usable_cores()} cores to use")
-    case = Case(framework, "mlp", 200_000, threads=threads)
+    # As large as gives a training of a second or so, which the samples from outside can tell.
+    java = registry.FRAMEWORKS[framework].java
+    case = Case(framework, "logistic" if java else "mlp", 100_000 if java else 200_000, threads=threads)
     record = supervisor.run(case, Limits(600, 8192 * MIB, rounds=1), tmp_path / "case", "a run")
     assert record.outcome == "ok", record.reason
-    train = record.phases["train"]
+    train, memory = record.phases["train"], record.memory
     assert train.cpu_seconds is not None
     assert train.span_seconds is not None
     assert train.cpu_seconds / train.span_seconds <= (1.2 if threads == 1 else 2.3)
+    # The JVM is told apart from the Python that holds it.
+    assert bool(train.jvm_memory_bytes) is bool(train.jvm_cpu_seconds) is java
+    assert (train.jvm_memory_bytes or 0) < (train.peak_memory_bytes or 0)
+    assert memory is not None
+    assert 50 * MIB < memory.baseline_bytes <= memory.data_bytes + 100 * MIB
+    assert train.peak_memory_bytes == memory.training_bytes
 
 
 def test_a_case_dies_with_its_supervisor(tmp_path: Path) -> None:
