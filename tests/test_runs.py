@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import records
 from benchmarks.records import SET_ASIDE, Record
-from tests.conftest import ROOT, Command, one_line
+from tests.conftest import ROOT, Command, missing, one_line
 
 SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launches", "2"]
 """Eight launches of about a second."""
@@ -77,7 +77,7 @@ def test_a_run_killed_at_twenty_moments_ends_like_one_that_was_left_alone(
         begun = (killed / "plan.json").exists()
         run = start("--resume", killed) if begun else start(*SMALL, "--output", killed)
         try:
-            run.wait(timeout=moments.uniform(0.3, 4.0))
+            run.wait(timeout=moments.uniform(0.3, 3.0))
         except subprocess.TimeoutExpired:
             run.send_signal(signal.SIGKILL)
             run.wait()
@@ -195,3 +195,21 @@ def test_after_a_timeout_larger_sizes_are_skipped_unless_asked_for(
     assert large.reason == "inferred, not measured: 150 rows already ended in timeout"
     assert command("benchmarks", "run", *words, "--no-skip", "--output", tmp_path / "all").returncode == 0
     assert [record.outcome for record in records.read(tmp_path / "all")] == ["timeout", "timeout"]
+
+
+def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reason := missing("scikit-learn"):
+        pytest.skip(reason)
+    words = ["--framework", "scikit-learn", "--model", "mlp", "--rows", "10_000"]
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "before").returncode == 0
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
+    monkeypatch.setenv("HINDER", "train 4")
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "after").returncode == 0
+    gate = command("benchmarks", "compare", tmp_path / "before", tmp_path / "after", "--fail-on-slower", "10%")
+    assert gate.returncode == 1, gate.stderr
+    assert "1 slower" in gate.stdout
+    back = command("benchmarks", "compare", tmp_path / "after", tmp_path / "before", "--fail-on-slower", "10%")
+    assert back.returncode == 0, back.stderr
+    assert "1 faster" in back.stdout
