@@ -64,7 +64,7 @@ def list_(
 ) -> None:
     """Show the cases that run would measure with the same choices and how long they would take, and run none."""
     wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
-    forecast.show(wanted, console)
+    forecast.show(wanted, None if launches else PROFILES[profile].time_budget_s, console)
 
 
 @app.command()
@@ -87,6 +87,15 @@ def run(
     case_limit: Annotated[
         float, typer.Option(min=1.0, metavar="S", help="Seconds that a case may take in all.")
     ] = 3600.0,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            metavar="S",
+            help="Seconds after which no case gets a further launch; every case gets its first. 660 for quick, unless "
+            "--launches is given.",
+        ),
+    ] = None,
     memory_limit: Annotated[
         int | None,
         typer.Option(
@@ -132,7 +141,8 @@ def run(
             raise BadInput(f"--threads {threads}: this process may use {environment.usable_cores()} cores")
         wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
         memory_limit = memory_limit or environment.default_memory_limit()
-        order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), skip=not no_skip)
+        budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
+        order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), not no_skip, budget_s)
         folder = runner.new_folder(output)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with runner.locked(folder):

@@ -41,10 +41,11 @@ class Profile:
     rows: Sequence[int]
     tracks: Sequence[str]
     launches: int
+    time_budget_s: float | None = None
 
 
 PROFILES = {
-    "quick": Profile(("logistic", "mlp"), (150, 10_000, 1_000_000), ("tuned",), 2),
+    "quick": Profile(("logistic", "mlp"), (150, 10_000, 1_000_000), ("tuned",), 2, time_budget_s=660.0),
     "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS, 3),
 }
 
@@ -62,15 +63,15 @@ class Plan:
     seed: int = 0
 
     def steps(self) -> list[tuple[Case, int]]:
-        """Each case with the number of its launch, smallest sizes first.
+        """Each case with the number of its launch: all the first launches, smallest sizes first, then all the second.
 
-        Within a size every launch goes through all cases before the next launch does, and the order of frameworks
-        rotates from model to model: what the machine does meanwhile, it does to all of them.
+        Within a size the order of frameworks rotates from model to model. So what the machine does meanwhile it does
+        to all of them, and the launches of a case tell what it does in the course of a run.
         """
         launches = range(1, self.launches + 1)
-        turns = itertools.product(self.rows, launches, self.tracks, self.models)
+        turns = itertools.product(launches, self.rows, self.tracks, self.models)
         steps = []
-        for turn, (rows, launch, track, model) in enumerate(turns):
+        for turn, (launch, rows, track, model) in enumerate(turns):
             shift = turn % len(self.frameworks)
             for framework in self.frameworks[shift:] + self.frameworks[:shift]:
                 steps.append((Case(framework, model, rows, track, self.threads, self.seed), launch))

@@ -85,7 +85,7 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(folder for folder in parent.iterdir() if folder.is_dir()) if parent.is_dir() else []
 
 
-def show(plan: Plan, console: Console) -> None:
+def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     """Prints the cases of a plan with their forecasts, and that of the whole run."""
     found = forecasts(plan)
     table = Table(title=f"{len(found)} cases, launches: {plan.launches}, threads: {plan.threads}, seed: {plan.seed}")
@@ -100,7 +100,10 @@ def show(plan: Plan, console: Console) -> None:
         by = one.source or "not measured yet"
         table.add_row(case.framework, case.model, f"{case.rows:,}", case.track, time, by)
     console.print(table)
-    seconds = sum(plan.launches * (one.seconds + BESIDES_S) for one in found.values() if one.seconds)
+    first = sum(one.seconds + BESIDES_S for one in found.values() if one.seconds)
+    seconds = plan.launches * first
+    if time_budget_s is not None:
+        seconds = max(first, min(seconds, time_budget_s))
     unknown = sum(one.seconds is None for one in found.values())
     sources = {name for name in (HERE, ELSEWHERE) for one in found.values() if one.source.startswith(name)}
     origin = f", by what was {' and '.join(sorted(sources))}" if sources else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -31,11 +32,15 @@ LARGER_TOO = ("timeout", "out-of-memory")
 
 @dataclass(frozen=True)
 class Order:
-    """What a run was asked for: the cases, what each may take, and whether it passes over what will not end well."""
+    """What a run was asked for: the cases, what each may take, and whether it passes over what will not end well.
+
+    Once `time_budget_s` seconds are over, no case gets a further launch.
+    """
 
     plan: Plan
     limits: Limits
     skip: bool = True
+    time_budget_s: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class Order:
             plan: dict[str, Any] = {
                 name: tuple(value) if isinstance(value, list) else value for name, value in values["plan"].items()
             }
-            return cls(Plan(**plan), Limits(**values["limits"]), values["skip"])
+            return cls(Plan(**plan), Limits(**values["limits"]), values["skip"], values["time_budget_s"])
         except OSError:
             raise BadInput(f"{folder} is no run that can be resumed: it has no {ORDER}") from None
         except (ValueError, KeyError, TypeError) as error:
@@ -134,6 +139,7 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
 
     A record made under other conditions than today's counts as none: it is set aside, and its case is run again.
     """
+    began = time.monotonic()
     watcher = watcher or Watcher()
     description = environment.describe(folder.name, order.settings)
     for warning in description.get("warnings", []):
@@ -144,9 +150,15 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
     replace_file(folder / "environment.json", lambda path: path.write_text(write))
     done = {(record.case, record.launch): record for record in records.read(folder)}
     prepared: set[int] = set()
+    left_out = 0
     for case, launch in order.plan.steps():
         if (case, launch) in done:
             continue
+        if launch > 1 and order.time_budget_s is not None:
+            will_take = done[case, 1].wall_seconds or 0.0  # the first launch tells
+            if time.monotonic() - began + will_take > order.time_budget_s:
+                left_out += 1
+                continue
         watcher.started(case, launch)
         if reason := missing[case.framework]:
             record = Record(folder.name, case, "unavailable", launch, reason=reason)
@@ -167,6 +179,11 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
         records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)
+    if left_out:
+        watcher.said(
+            f"{left_out} further launches are left out, since the run has had its {order.time_budget_s:g} s; "
+            f"to make up for them, type python -m benchmarks run --resume {folder}"
+        )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / "cases").rmdir()
 

@@ -213,3 +213,18 @@ def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
     back = command("benchmarks", "compare", tmp_path / "after", tmp_path / "before", "--fail-on-slower", "10%")
     assert back.returncode == 0, back.stderr
     assert "1 faster" in back.stdout
+
+
+def test_when_the_time_is_up_every_case_has_had_one_launch_and_resume_makes_up_for_the_rest(
+    command: Command, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    words = ["--framework", "baseline", "--rows", "150", "--launches", "3", "--time-budget", "1"]
+    done = command("benchmarks", "run", *words, "--output", folder)
+    assert done.returncode == 0, done.stderr
+    assert [record.launch for record in records.read(folder)] == [1, 1]
+    assert "4 further launches are left out" in done.stdout
+    order = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(order | {"time_budget_s": None}))
+    assert command("benchmarks", "run", "--resume", folder).returncode == 0
+    assert [record.launch for record in records.read(folder)] == [1, 1, 2, 2, 3, 3]
