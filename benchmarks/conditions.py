@@ -7,7 +7,17 @@ from typing import Any
 
 from adapters import registry
 
-MACHINE = ("processor", "cores", "usable_cores", "memory_bytes", "system", "architecture", "python")
+MACHINE = (
+    "processor",
+    "cores",
+    "usable_cores",
+    "memory_bytes",
+    "system",
+    "architecture",
+    "governor",
+    "power",
+    "python",
+)
 SETTINGS = ("threads", "seed", "rounds", "time_limit_s", "case_limit_s", "memory_limit_bytes")
 SHARED = ("numpy", "pyarrow", "pytest", "pytest-benchmark")
 """Packages that take part in every case."""

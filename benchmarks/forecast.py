@@ -35,14 +35,14 @@ class Forecast:
 
 def walls(folders: Iterable[Path], here: bool) -> Walls:
     """What the runs in `folders` took; only those made on a machine like this one if `here`."""
-    machine = environment.machine()
+    now = {"machine": environment.machine()}
     found: Walls = {}
     for folder in folders:
         try:
             run = runs.read(folder)
         except BadInput:
             continue  # what cannot be read says nothing
-        if here and any(run.facts("machine").get(name) != machine[name] for name in conditions.MACHINE):
+        if here and (not run.facts("machine") or conditions.differences(run.environment, now, "")):
             continue
         for record in run.records:
             if record.wall_seconds is not None:
