@@ -21,7 +21,7 @@ from benchmarks import conditions, runs, statistics
 from benchmarks.cases import Case
 from benchmarks.records import Record
 from benchmarks.runs import Run
-from benchmarks.statistics import NOISE_FLOOR, Estimate, Ratio, show_seconds
+from benchmarks.statistics import NOISE_FLOOR, Estimate, Ratio, Spread, show_seconds
 from commandline import BadInput
 
 FASTER, SLOWER, SAME = "faster", "slower", "no difference"
@@ -83,7 +83,8 @@ def compare(run_a: Path, run_b: Path, phase: str) -> Comparisons:
         )
     machine = _machine(a, b)
     floor = max(NOISE_FLOOR, max(machine, 1 / machine) - 1) if machine else NOISE_FLOOR
-    cases = tuple(_comparison(a, b, own, other, phase, floor) for own, other in pairs)
+    general = statistics.spread([(_seconds(own, phase), _seconds(other, phase)) for own, other in pairs])
+    cases = tuple(_comparison(a, b, own, other, phase, floor, general) for own, other in pairs)
     return Comparisons(a.name, b.name, phase, machine, floor, cases)
 
 
@@ -143,7 +144,9 @@ def _question(case: Case) -> tuple[Any, ...]:
     return case.framework, case.model, case.rows, case.track
 
 
-def _comparison(a: Run, b: Run, own: Sequence[Record], other: Sequence[Record], phase: str, floor: float) -> Comparison:
+def _comparison(
+    a: Run, b: Run, own: Sequence[Record], other: Sequence[Record], phase: str, floor: float, general: Spread | None
+) -> Comparison:
     case = (own or other)[0].case
     seconds_a, seconds_b = _seconds(own, phase), _seconds(other, phase)
     left, right = statistics.estimate(seconds_a), statistics.estimate(seconds_b)
@@ -159,7 +162,7 @@ def _comparison(a: Run, b: Run, own: Sequence[Record], other: Sequence[Record], 
             where = [f"{words} in {name}" for name, words in (("A", hindrance_a), ("B", hindrance_b)) if words]
         broke = not hindrance_a and (hindrance_b == BELOW or hindrance_b in BROKEN)
         return Comparison(case, UNLIKE, ", ".join(where), left, right, broke=broke)
-    ratio = statistics.ratio(seconds_a, seconds_b)
+    ratio = statistics.ratio(seconds_a, seconds_b, general)
     if left is None or right is None or ratio is None:
         return Comparison(case, UNLIKE, f"no times of {phase}", left, right)
     for name, side in (("A", left), ("B", right)):

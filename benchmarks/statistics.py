@@ -16,6 +16,9 @@ import numpy as np
 Launches = Sequence[Sequence[float]]
 
 LEVEL = 0.95
+RATIO_LEVEL = 0.99
+"""Of the interval of a ratio: as strict as asking that two 95 % intervals do not overlap."""
+
 RESAMPLES = 2_000
 SEED = 0
 """Of the bootstrap: the same records make the same report."""
@@ -28,6 +31,8 @@ Doing Anything Obviously Wrong!, ASPLOS 2009)."""
 # The rules of stability are those of pyperf's check.
 FEWEST = 3
 LARGEST_DEVIATION = 0.10
+LEAST_VARIANCE = 1e-6
+"""Of logarithms: launches that differ by less than 0.1 % do so by luck."""
 CLOCK_REACH_S = 1e-3
 """Below it, a single reading of the clock is mostly what else the machine did just then."""
 MANY = 100
@@ -61,7 +66,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times the first median the second is, with the 95 % interval, which is None where it has no ground.
+    """How many times the first median the second is, with the 99 % interval, which is None where it has no ground.
 
     `unit` is what counted as one observation: "launches", or "rounds" where one side has a single launch. Rounds know
     nothing of how launches differ, so their interval is too narrow for that.
@@ -77,6 +82,15 @@ class Ratio:
         if self.low is None or self.high is None:
             return False
         return not self.low <= 1 <= self.high and max(self.ratio, 1 / self.ratio) > 1 + floor
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far launches lie apart in general: the variance of their logarithms, and for how many degrees of freedom of
+    an own sample that knowledge stands."""
+
+    variance: float
+    freedom: float
 
 
 def estimate(values_by_launch: Launches) -> Estimate | None:
@@ -112,12 +126,14 @@ def percentiles(values_by_launch: Launches) -> tuple[float, float, float] | None
     return float(p50), float(p95), float(p99)
 
 
-def ratio(a_by_launch: Launches, b_by_launch: Launches) -> Ratio | None:
+def ratio(a_by_launch: Launches, b_by_launch: Launches, general: Spread | None = None) -> Ratio | None:
     """The median of B over that of A; None if one has no values or took no time at all.
 
     The interval is Student's, with pooled variance, on the logarithms, where a ratio is a difference: a bootstrap of
     two or three launches would find differences in pure noise. It stands around the ratio of the medians, so the
-    variance of a median takes the place of that of a mean.
+    variance of a median takes the place of that of a mean. So few launches may be alike by luck, which `general`, what
+    the launches of other cases do, makes up for (the moderated t of Smyth, Linear Models and Empirical Bayes Methods,
+    SAGMB 2004).
     """
     a, b = _known(a_by_launch), _known(b_by_launch)
     if not a or not b or _median(a) <= 0 or _median(b) <= 0:
@@ -127,8 +143,31 @@ def ratio(a_by_launch: Launches, b_by_launch: Launches) -> Ratio | None:
     sides = [_units(side) if unit == "launches" else np.concatenate(side) for side in (a, b)]
     if min(map(len, sides)) < 2 or min(side.min() for side in sides) <= 0:
         return Ratio(middle, None, None, unit)
-    half = _half_width([np.log(side) for side in sides])
+    half = _half_width([np.log(side) for side in sides], general if unit == "launches" else None)
     return Ratio(middle, middle * math.exp(-half), middle * math.exp(half), unit)
+
+
+def spread(pairs: Sequence[tuple[Launches, Launches]]) -> Spread | None:
+    """What the launches of many cases, each on two sides, say of those of any: Smyth's estimate of their prior.
+
+    None from fewer than three cases with two launches.
+    """
+    from scipy import optimize, special
+
+    samples = []
+    for pair in pairs:
+        sides = [_units(known) for values in pair if len(known := _known(values)) > 1]
+        if sides and min(side.min() for side in sides) > 0:
+            samples.append(_pooled([np.log(side) for side in sides]))
+    if len(samples) < 3:
+        return None
+    variances, freedoms = (np.array(column, dtype=float) for column in zip(*samples, strict=True))
+    logs = np.log(np.maximum(variances, LEAST_VARIANCE)) - special.digamma(freedoms / 2) + np.log(freedoms / 2)
+    beyond_chance = logs.var(ddof=1) - special.polygamma(1, freedoms / 2).mean()
+    if beyond_chance <= special.polygamma(1, freedoms.sum() / 2):  # they vary as equal ones do by chance
+        return Spread(math.exp(logs.mean()), freedoms.sum())
+    half = optimize.brentq(lambda x: special.polygamma(1, x) - beyond_chance, 1e-3, freedoms.sum())
+    return Spread(math.exp(logs.mean() + special.digamma(half) - math.log(half)), 2 * half)
 
 
 def show_seconds(value: float, digits: int = 2) -> str:
@@ -184,15 +223,23 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _half_width(logs: Sequence[np.ndarray]) -> float:
+def _half_width(logs: Sequence[np.ndarray], general: Spread | None) -> float:
     """Half of the interval of the difference of two medians."""
     from scipy import stats
 
-    freedom = sum(map(len, logs)) - 2
-    variance = sum(((side - side.mean()) ** 2).sum() for side in logs) / freedom
+    variance, freedom = _pooled(logs)
+    if general:
+        variance = (freedom * variance + general.freedom * general.variance) / (freedom + general.freedom)
+        freedom += general.freedom
     # A median of many varies by pi / 2 more than their mean does (Laplace); that of two is their mean.
     per_side = sum((math.pi / 2 if len(side) > 2 else 1.0) / len(side) for side in logs)
-    return float(stats.t.ppf((1 + LEVEL) / 2, freedom) * math.sqrt(variance * per_side))
+    return float(stats.t.ppf((1 + RATIO_LEVEL) / 2, freedom) * math.sqrt(variance * per_side))
+
+
+def _pooled(sides: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The variance around the means of the sides, and its degrees of freedom."""
+    freedom = sum(len(side) - 1 for side in sides)
+    return sum(float(((side - side.mean()) ** 2).sum()) for side in sides) / freedom, float(freedom)
 
 
 def _clock_reach(count: int, launches: int) -> float:
