@@ -202,7 +202,7 @@ def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
 ) -> None:
     if reason := missing("scikit-learn"):
         pytest.skip(reason)
-    words = ["--framework", "scikit-learn", "--model", "mlp", "--rows", "10_000"]
+    words = ["--framework", "scikit-learn", "--model", "mlp", "--rows", "10_000", "--launches", "3"]
     assert command("benchmarks", "run", *words, "--output", tmp_path / "before").returncode == 0
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
     monkeypatch.setenv("HINDER", "train 4")
