@@ -1,4 +1,4 @@
-"""What people type: nox -s benchmark, report, compare, overhead, tests, lint."""
+"""What people type: nox -s benchmark, report, compare, overhead, tune, tests, lint."""
 
 import os
 
@@ -52,6 +52,13 @@ def overhead(session: nox.Session) -> None:
     """Show what measuring itself costs: seconds a case, microseconds a round, the supervisor's memory and CPU."""
     install(session, "core")
     session.run("python", "-m", "benchmarks", "overhead", *session.posargs, interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
+def tune(session: nox.Session) -> None:
+    """Look for faster recipes: -- --framework NAME --model NAME tries the candidates that its adapter names."""
+    install(session, *FRAMEWORKS)
+    session.run("python", "-m", "benchmarks", "tune", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 
 @nox.session(reuse_venv=True)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,7 +125,8 @@ def predict(
         store.write(folder / "flowers.parquet", features, None)
         status.update(f"{card['framework']}: predicting {len(features):,} flowers")
         try:
-            restored = adapter.restore(model / "model")
+            with warnings.catch_warnings(action="ignore"):
+                restored = adapter.restore(model / "model")
         except Exception as problem:
             raise BadInput(
                 f"{model} holds no model that {card['framework']} can read ({_first_line(problem)})"

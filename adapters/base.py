@@ -10,8 +10,10 @@ with Adapter() as adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the harness, which stays small, reads this file too
@@ -45,8 +47,10 @@ class Adapter(ABC):
     log: Path | None = None
     """Where the engine writes its log, once started, if it writes one."""
 
-    def __init__(self, track: str = "tuned") -> None:
+    def __init__(self, track: str = "tuned", change: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """`change`: what takes the place of parts of the recipe, when better ones are looked for."""
         self.track = track
+        self.change = change
 
     def supports(self, model: str) -> str | None:
         """None, or the reason why this framework cannot train `model`."""
@@ -70,6 +74,17 @@ class Adapter(ABC):
     @abstractmethod
     def train(self, table: Any, model: str, seed: int) -> Any:
         """Fits `model`, scaling of the features included, and returns the framework's own model."""
+
+    @abstractmethod
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        """How `rows` rows are learned on the track, by rule: what `train` hands to the framework.
+
+        `streamed`: from the disk, since they would not fit in memory.
+        """
+
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        """Other recipes that an expert might hold to be faster: what nox -s tune tries, each as a `change`."""
+        return []
 
     @abstractmethod
     def predict(self, model: Any, table: Any) -> NDArray[np.int8]:

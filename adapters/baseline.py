@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Adapter, Resources
 from adapters.errors import NoSpecies
-from datasets import store
-
-
-class Table(NamedTuple):
-    features: NDArray[np.float32]
-    species: NDArray[np.int8] | None
+from datasets.streaming import InMemory, OnDisk, load
 
 
 class Baseline(Adapter):
     """A model is the share of each class in the training rows, an array of shape (3,)."""
 
     def start(self, resources: Resources) -> None:
-        pass
+        self._memory_bytes = resources.memory_bytes
 
     def build(self) -> dict[str, Any]:
         numpy: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
@@ -31,20 +26,23 @@ class Baseline(Adapter):
         instructions = [*simd.get("baseline", []), *simd.get("found", [])]
         return {"blas": f"{blas['name']} {blas.get('version', '')}".strip(), "instructions": instructions[-1]}
 
-    def load(self, path: Path) -> Table:
-        return Table(*store.read(path))
+    def load(self, path: Path) -> InMemory | OnDisk:
+        return load(path, self._memory_bytes)
 
-    def train(self, table: Table, model: str, seed: int) -> NDArray[np.float32]:
-        if table.species is None:
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        return {}
+
+    def train(self, table: InMemory | OnDisk, model: str, seed: int) -> NDArray[np.float32]:
+        if not table.has_species:
             raise NoSpecies
-        counts = np.bincount(table.species, minlength=3)
+        counts = np.sum([np.bincount(species, minlength=3) for _, species in table.in_order()], axis=0)
         return (counts / counts.sum()).astype(np.float32)
 
-    def predict(self, model: NDArray[np.float32], table: Table) -> NDArray[np.int8]:
-        return np.full(len(table.features), model.argmax(), dtype=np.int8)
+    def predict(self, model: NDArray[np.float32], table: InMemory | OnDisk) -> NDArray[np.int8]:
+        return np.full(len(table), model.argmax(), dtype=np.int8)
 
-    def predict_proba(self, model: NDArray[np.float32], table: Table) -> NDArray[np.float32]:
-        return np.tile(model, (len(table.features), 1))
+    def predict_proba(self, model: NDArray[np.float32], table: InMemory | OnDisk) -> NDArray[np.float32]:
+        return np.tile(model, (len(table), 1))
 
     def predict_one(self, model: NDArray[np.float32], flower: NDArray[np.float32]) -> int:
         return int(model.argmax())

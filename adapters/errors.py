@@ -2,7 +2,8 @@
 
 Exception
 ├── BadInput (commandline)   what the user handed in is wrong: exit code 2
-│   └── NoSpecies            a table without species was handed to train
+│   ├── NoSpecies            a table without species was handed to train
+│   └── ForeignModel         a file that restore reads is no model of ours
 └── Unavailable              a part is missing: the package, Java, the GPU
 """
 
@@ -18,6 +19,10 @@ class NoSpecies(BadInput):
 
     def __init__(self) -> None:
         super().__init__("the table has no column species, so there is nothing to learn from")
+
+
+class ForeignModel(BadInput):
+    """A file that `restore` reads holds something else than a model that `save` wrote."""
 
 
 class Unavailable(Exception):

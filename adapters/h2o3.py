@@ -91,7 +91,7 @@ class H2O(Adapter):
         }
 
     def load(self, path: Path) -> h2o.H2OFrame:
-        store.check_columns(path)
+        store.row_groups(path)
         frame = h2o.import_file([str(part.resolve()) for part in store.part_files(path)])
         if "species" in frame.columns:
             frame["species"] = frame["species"].asfactor()
@@ -104,26 +104,44 @@ class H2O(Adapter):
     def train(self, table: h2o.H2OFrame, model: str, seed: int) -> H2OEstimator:
         if "species" not in table.columns:
             raise NoSpecies
-        estimator = self._estimator(model, table.nrow, seed)
+        recipe = self.recipe(model, table.nrow) | self.change
+        if model == "logistic":
+            estimator = H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **recipe)
+        else:
+            estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **recipe)
         estimator.train(x=list(FEATURES), y="species", training_frame=table)
         return estimator
 
-    def _estimator(self, model: str, rows: int, seed: int) -> H2OEstimator:
-        tuned: dict[str, Any] = {}
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        if self.track == "default":
+            return {}
         if model == "logistic":
-            if self.track == "tuned":
-                tuned = {"solver": "L_BFGS", "objective_epsilon": 1e-3}
-            return H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **tuned)
-        if self.track == "tuned":
-            # A million visits to rows, and one scoring, at the end.
-            tuned = {"epochs": max(1.0, 1e6 / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
-            if rows < 1_000:
-                # Few rows are not learned by heart, and not handed round: by one thread, in one go.
-                tuned |= {"epochs": 100.0, "train_samples_per_iteration": 100 * rows, "reproducible": True}
-            elif model == "mlp":
-                # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
-                tuned |= {"adaptive_rate": False, "rate": 0.03, "rate_annealing": 3e-5}
-        return H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **tuned)
+            return {"solver": "L_BFGS", "objective_epsilon": 1e-3}
+        # A million visits to rows, and one scoring, at the end.
+        recipe = {"epochs": max(1.0, 1e6 / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
+        if rows < 1_000:
+            # Few rows are not learned by heart, and not handed round: by one thread, in one go.
+            return recipe | {"epochs": 100.0, "train_samples_per_iteration": 100 * rows, "reproducible": True}
+        if model == "mlp":
+            # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
+            recipe |= {"adaptive_rate": False, "rate": 0.03, "rate_annealing": 3e-5}
+        return recipe
+
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        if model == "logistic":
+            return [
+                *({"objective_epsilon": epsilon} for epsilon in (1e-2, 1e-3, 1e-4)),
+                *({"max_iterations": most} for most in (5, 10, 20)),
+                *({"solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
+            ]
+        quiet = {"variable_importances": False, "diagnostics": False, "score_training_samples": 1000}
+        return [
+            quiet,
+            *({"rate": rate, "rate_annealing": annealing} for rate in (0.01, 0.03) for annealing in (1e-5, 3e-5, 1e-4)),
+            *({"train_samples_per_iteration": samples} for samples in (0, -1)),
+            *({"mini_batch_size": size} for size in (8, 32)),
+            {"adaptive_rate": True},
+        ]
 
     def predict(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.int8]:
         return self._fetch(model.predict(table), ["predict"])[:, 0].astype(np.int8)

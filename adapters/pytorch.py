@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise, repeat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +17,32 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies, Unavailable
+from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.minibatch import schedule
 from datasets import store
+from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
-PREDICT_ROWS = 1 << 17
-"""Rows that are fed forward at a time: enough to keep the cores busy, few enough to keep memory flat."""
+NEWTON_ROWS = 1 << 14
+"""Rows of which Newton's method takes the sums at a time: few enough to stay in the processor's cache."""
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class InMemory:
+    """All rows, on the device: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
+
     features: Tensor
     species: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def has_species(self) -> bool:
+        return self.species is not None
+
+
+Table = InMemory | OnDisk
+Block = tuple[Tensor, Tensor | None]
 
 
 class Net(nn.Module):
@@ -45,7 +62,16 @@ class Net(nn.Module):
         self.recipe: dict[str, Any] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers((x - self.mean) / self.scale)
+        return self.layers(self.scaled(x))
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
+
+    def learn_scaling(self, x: Tensor) -> None:
+        """From rows in cm, shape (n, 4). What is the same in all of them is only centred."""
+        self.mean = x.mean(dim=0, dtype=torch.float64).float()
+        self.scale = (x - self.mean).square().mean(dim=0, dtype=torch.float64).sqrt().float()
+        self.scale[self.scale == 0] = 1.0
 
 
 class PyTorch(Adapter):
@@ -57,6 +83,7 @@ class PyTorch(Adapter):
         torch.set_num_threads(resources.threads)
         self.device = torch.device(resources.device)
         self._threads = resources.threads
+        self._memory_bytes = resources.memory_bytes
         torch.zeros(1, device=self.device)
         self._synchronize()
 
@@ -80,90 +107,128 @@ class PyTorch(Adapter):
             torch.cuda.synchronize()
 
     def load(self, path: Path) -> Table:
-        features, species = store.read(path)
-        table = Table(
+        table = OnDisk.at(path)
+        if self.track == "tuned" and not table.fits(self._memory_bytes):
+            return table
+        return InMemory(*self._on_device(store.read_groups(table.groups)))
+
+    def _on_device(self, block: store.Rows) -> Block:
+        features, species = block
+        return (
             torch.from_numpy(features).to(self.device),
             None if species is None else torch.from_numpy(species).to(self.device),
         )
-        self._synchronize()
-        return table
+
+    def _in_order(self, table: Table) -> Iterator[Block]:
+        if isinstance(table, OnDisk):
+            return map(self._on_device, table.in_order())
+        species = repeat(None) if table.species is None else table.species.split(BLOCK_ROWS)
+        return zip(table.features.split(BLOCK_ROWS), species, strict=False)
+
+    def _shuffled(self, table: Table, seed: int) -> Iterator[Block]:
+        if isinstance(table, OnDisk):
+            yield from map(self._on_device, table.shuffled(seed))
+        else:
+            for rows in torch.randperm(len(table), device=self.device).split(BLOCK_ROWS):
+                yield table.features[rows], table.species[rows]
 
     def train(self, table: Table, model: str, seed: int) -> Net:
-        if table.species is None:
+        if not table.has_species:
             raise NoSpecies
         torch.manual_seed(seed)
         net = Net(model).to(self.device)
-        net.mean = table.features.mean(dim=0, dtype=torch.float64).float()
-        net.scale = (table.features - net.mean).square().mean(dim=0, dtype=torch.float64).sqrt().float()
-        net.scale[net.scale == 0] = 1.0  # a measurement that is the same for all
-        if self.track == "default":
-            self._train_by_loader(net, table.features, table.species)
-        elif model == "logistic":
-            self._train_full_batch(net, table.features, table.species)
+        recipe = self.recipe(model, len(table)) | self.change
+        if "data" in recipe:
+            self._train_by_loader(net, table, **recipe)
+        elif "batch" in recipe:
+            self._train_by_batches(net, table, seed, **recipe)
         else:
-            self._train_by_slices(net, table.features, table.species)
+            self._train_by_newton(net, table, **recipe)
         self._synchronize()
+        net.recipe |= recipe | {"streamed": isinstance(table, OnDisk)}
         return net.eval()
 
-    def _train_by_loader(self, net: Net, features: Tensor, species: Tensor) -> None:
-        loader = DataLoader(TensorDataset(features, species.long()), batch_size=64, shuffle=True)
-        optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        if self.track == "default":
+            return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
+        if model == "logistic":
+            return {"tolerance": 1e-5}
+        plan = schedule(rows)
+        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.1 if model == "mlp" else 0.003}
+
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        if model == "logistic":
+            return [{"tolerance": tolerance} for tolerance in (1e-4, 1e-5, 1e-6)] + [
+                {"batch": batch, "epochs": 1, "learning_rate": rate} for batch in (2048, 8192) for rate in (0.03, 0.1)
+            ]
+        rates = (0.03, 0.1) if model == "mlp" else (0.001, 0.003)
+        return [
+            {"batch": batch, "epochs": epochs, "learning_rate": rate}
+            for epochs in (1, 2)
+            for batch in (1024, 2048, 4096, 8192)
+            for rate in rates
+        ]
+
+    def _train_by_loader(
+        self, net: Net, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float
+    ) -> None:
+        net.learn_scaling(table.features)
+        loader = DataLoader(TensorDataset(table.features, table.species.long()), batch_size=batch, shuffle=True)
+        optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
         loss_function = nn.CrossEntropyLoss()
-        for _ in range(5):
+        for _ in range(epochs):
             for x, y in loader:
                 loss = loss_function(net(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-        net.recipe = {"solver": "SGD", "batch": 64, "epochs": 5, "learning_rate": 1e-3, "data": "DataLoader"}
+        net.recipe = {"solver": "SGD"}
 
-    def _train_full_batch(self, net: Net, features: Tensor, species: Tensor) -> None:
-        # Scaled once here, and not anew in each of the closure's evaluations.
-        x, y = (features - net.mean) / net.scale, species.long()
-        optimizer = torch.optim.LBFGS(
-            net.parameters(), max_iter=100, tolerance_grad=1e-4, tolerance_change=1e-6, line_search_fn="strong_wolfe"
-        )
+    def _train_by_batches(
+        self, net: Net, table: Table, seed: int, batch: int, epochs: int, learning_rate: float
+    ) -> None:
+        optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True)
+        steps = epochs * (len(table) // batch)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+        for epoch in range(epochs):
+            for number, (features, species) in enumerate(self._shuffled(table, seed + epoch)):
+                if epoch == number == 0:
+                    net.learn_scaling(features)  # rows at random, and as good as all
+                x, y = net.scaled(features), species.long()
+                for start in range(0, len(x) - batch + 1, batch):
+                    loss = F.cross_entropy(net.layers(x[start : start + batch]), y[start : start + batch])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+                    rate.step()
+        net.recipe = {"solver": "Adam, fused, one cycle", "hidden": list(HIDDEN.get(net.model, ()))}
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net.layers(x), y)
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        iterations = optimizer.state[optimizer.param_groups[0]["params"][0]]["n_iter"]
-        net.recipe = {"solver": "L-BFGS", "iterations": iterations, "tolerance": 1e-4, "regularisation": 0.0}
-
-    def _train_by_slices(self, net: Net, features: Tensor, species: Tensor) -> None:
-        plan = schedule(len(features))
-        peak = 0.1 if net.model == "mlp" else 0.003
-        optimizer = torch.optim.Adam(net.parameters(), lr=peak, fused=True)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=plan.steps)
-        for _ in range(plan.epochs):
-            order = torch.randperm(len(features), device=self.device)
-            x, y = features[order], species[order].long()
-            for start in range(0, plan.steps_per_epoch * plan.batch, plan.batch):
-                loss = F.cross_entropy(net(x[start : start + plan.batch]), y[start : start + plan.batch])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                rate.step()
-        net.recipe = {
-            "solver": "Adam, fused",
-            "hidden": list(HIDDEN[net.model]),
-            "batch": plan.batch,
-            "epochs": plan.epochs,
-            "learning_rate": f"one cycle up to {peak}",
-        }
+    @torch.inference_mode()
+    def _train_by_newton(self, net: Net, table: Table, tolerance: float) -> None:
+        """Newton's method for the multinomial likelihood (Hastie, Tibshirani, Friedman: The Elements of Statistical
+        Learning, 4.4.1), with the first class's logit fixed at 0. Ends where another step would gain less than
+        `tolerance` of the mean log-loss.
+        """
+        sample = next(self._shuffled(table, seed=0))  # brings it near the optimum, before it goes through all rows
+        net.learn_scaling(sample[0])
+        weights = torch.zeros(10, dtype=torch.float64, device=self.device)
+        weights, iterations = _newton(net, lambda: [sample], weights, tolerance)
+        if len(table) > len(sample[0]):
+            weights, iterations = _newton(net, lambda: self._in_order(table), weights, tolerance)
+        layer = net.layers[0]
+        layer.weight[0], layer.bias[0] = 0.0, 0.0
+        layer.weight[1:], layer.bias[1:] = weights.view(5, 2)[:4].T, weights.view(5, 2)[4]
+        net.recipe = {"solver": "Newton", "iterations": iterations, "regularisation": 0.0}
 
     @torch.inference_mode()
     def predict(self, model: Net, table: Table) -> NDArray[np.int8]:
-        codes = [model(x).argmax(dim=1).to(torch.int8) for x in table.features.split(PREDICT_ROWS)]
-        return torch.cat(codes).cpu().numpy()
+        codes = (model(x).argmax(dim=1).to(torch.int8) for x, _ in self._in_order(table))
+        return fill(np.empty(len(table), np.int8), (block.cpu().numpy() for block in codes))
 
     @torch.inference_mode()
     def predict_proba(self, model: Net, table: Table) -> NDArray[np.float32]:
-        return torch.cat([model(x).softmax(dim=1) for x in table.features.split(PREDICT_ROWS)]).cpu().numpy()
+        probabilities = (model(x).softmax(dim=1) for x, _ in self._in_order(table))
+        return fill(np.empty((len(table), 3), np.float32), (block.cpu().numpy() for block in probabilities))
 
     @torch.inference_mode()
     def predict_one(self, model: Net, flower: NDArray[np.float32]) -> int:
@@ -174,6 +239,8 @@ class PyTorch(Adapter):
 
     def restore(self, folder: Path) -> Net:
         saved = torch.load(folder / "model.pt", map_location=self.device, weights_only=True)
+        if not isinstance(saved, dict) or saved.keys() != {"model", "recipe", "weights"}:
+            raise ForeignModel("no weights that a training here saved")
         net = Net(saved["model"]).to(self.device)
         net.load_state_dict(saved["weights"])
         net.recipe = saved["recipe"]
@@ -181,3 +248,47 @@ class PyTorch(Adapter):
 
     def describe(self, model: Net) -> dict[str, Any]:
         return model.recipe | {"threads": self._threads, "device": str(self.device)}
+
+
+def _newton(
+    net: Net, blocks: Callable[[], Iterable[Block]], weights: Tensor, tolerance: float, most: int = 50
+) -> tuple[Tensor, int]:
+    """The weights, shape (10,), that maximise the likelihood of the blocks, and the number of passes over them."""
+    best, loss_before = weights, torch.inf
+    for iteration in range(1, most + 1):
+        loss, gradient, hessian = _likelihood(net, blocks(), weights)
+        if loss > loss_before:  # the step was too long
+            weights = (weights + best) / 2
+            continue
+        best, loss_before = weights, loss
+        # Where the classes can be told apart without error, the curvature vanishes.
+        step = torch.linalg.solve(hessian + 1e-7 * torch.eye(10, dtype=torch.float64, device=hessian.device), gradient)
+        if gradient @ step / 2 < tolerance:
+            return best, iteration
+        weights = weights - step
+    return best, most
+
+
+def _likelihood(net: Net, blocks: Iterable[Block], weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean log-loss, its gradient, shape (10,), and its second derivatives, shape (10, 10).
+
+    Sums of a piece are taken in float32, and added up in float64: over many rows float32 would lose the small terms.
+    """
+    loss, gradient, hessian = (
+        torch.zeros(shape, dtype=torch.float64, device=weights.device) for shape in ((), (5, 2), (5, 2, 5, 2))
+    )
+    same_class = hessian.diagonal(dim1=1, dim2=3)  # shape (5, 5, 2), a view
+    w = weights.view(5, 2).float()
+    n_rows = 0
+    for features, species in blocks:
+        for x, y in zip(features.split(NEWTON_ROWS), species.long().split(NEWTON_ROWS), strict=True):
+            n_rows += len(x)
+            x = F.pad(net.scaled(x), (0, 1), value=1.0)  # the fifth is the intercept's
+            log_p = F.pad(x @ w, (1, 0)).log_softmax(dim=1)
+            loss += F.nll_loss(log_p, y, reduction="sum")
+            p = log_p[:, 1:].exp()
+            gradient += x.T @ (p - F.one_hot(y, 3)[:, 1:])
+            px = (x[:, :, None] * p[:, None, :]).view(-1, 10)
+            hessian -= (px.T @ px).view(5, 2, 5, 2)
+            same_class += (x.T @ px).view(5, 5, 2)
+    return loss / n_rows, gradient.view(10) / n_rows, hessian.view(10, 10) / n_rows

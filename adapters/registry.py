@@ -15,7 +15,7 @@ from typing import Any
 from adapters import java
 from adapters.base import Adapter
 
-SHARED = ("adapters.base", "adapters.minibatch", "adapters.java", "datasets.store")
+SHARED = ("adapters.base", "adapters.minibatch", "adapters.java", "datasets.store", "datasets.streaming")
 """The modules that every framework's training rests on, beside its own."""
 
 

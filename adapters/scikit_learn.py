@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import skops.io
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -18,21 +16,24 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies
+from adapters.errors import ForeignModel, NoSpecies
 from adapters.minibatch import schedule
 from datasets import store
+from datasets.streaming import InMemory, OnDisk, fill, load
 
-
-class Table(NamedTuple):
-    features: NDArray[np.float32]
-    species: NDArray[np.int8] | None
+Table = InMemory | OnDisk
+LARGEST_FULL_BATCH = 1 << 22
+"""Rows up to which `logistic` is fitted to all of them at once, which takes several times their memory."""
 
 
 class ScikitLearn(Adapter):
-    """`default`: the estimators as they come, without regularisation. `tuned`: larger batches, looser tolerance."""
+    """`default`: the estimators as they come, without regularisation. `tuned`: a solver for few columns, and networks
+    that learn in larger batches, by partial_fit, from a table that need not fit in memory.
+    """
 
     def start(self, resources: Resources) -> None:
         self._threads = resources.threads
+        self._memory_bytes = resources.memory_bytes
         self._limits = threadpool_limits(resources.threads)
 
     def build(self) -> dict[str, Any]:
@@ -46,40 +47,71 @@ class ScikitLearn(Adapter):
         }
 
     def load(self, path: Path) -> Table:
-        return Table(*store.read(path))
+        return load(path, self._memory_bytes) if self.track == "tuned" else InMemory(*store.read(path))
 
     def train(self, table: Table, model: str, seed: int) -> Pipeline:
-        if table.species is None:
+        if not table.has_species:
             raise NoSpecies
-        pipeline = make_pipeline(StandardScaler(), self._estimator(model, len(table.features), seed))
-        with warnings.catch_warnings():
-            # The number of epochs is the recipe's, so its being reached is no news.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return pipeline.fit(table.features, table.species)
-
-    def _estimator(self, model: str, rows: int, seed: int) -> LogisticRegression | MLPClassifier:
+        recipe = self.recipe(model, len(table), isinstance(table, OnDisk)) | self.change
+        if "epochs" in recipe:
+            return self._train_by_blocks(table, model, seed, **recipe)
+        assert isinstance(table, InMemory)
         if model == "logistic":
-            tuned = {"tol": 1e-3, "max_iter": 1000} if self.track == "tuned" else {}
-            return LogisticRegression(C=np.inf, **tuned)
+            estimator = LogisticRegression(C=np.inf, **recipe)
+        else:
+            estimator = MLPClassifier(HIDDEN[model], alpha=0.0, random_state=seed, **recipe)
+        return make_pipeline(StandardScaler(), estimator).fit(table.features, table.species)
+
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
         if self.track == "default":
-            return MLPClassifier(HIDDEN[model], alpha=0.0, random_state=seed)
-        # The rate does not decay here, so the same accuracy takes smaller batches, and more of them.
-        plan = schedule(rows, largest_batch=1024, least_steps=1900)
-        return MLPClassifier(
-            HIDDEN[model],
+            return {}
+        if model == "logistic" and rows <= LARGEST_FULL_BATCH and not streamed:
+            return {"solver": "newton-cholesky", "tol": 1e-3}
+        # The rate does not decay here, so the same accuracy takes smaller batches.
+        plan = schedule(rows, largest_batch=1024, least_steps=900)
+        rate = {"logistic": 0.01, "mlp": 0.01, "deep": 0.001}[model]
+        return {"epochs": plan.epochs, "batch_size": plan.batch, "learning_rate_init": rate}
+
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        if model == "logistic":
+            full = [
+                {"solver": solver, "tol": tol} for solver in ("lbfgs", "newton-cholesky") for tol in (1e-2, 1e-3, 1e-4)
+            ]
+            return [*full, {"epochs": 1, "batch_size": 1024, "learning_rate_init": 0.01}]
+        rates = (0.003, 0.01, 0.03) if model == "mlp" else (0.0003, 0.001, 0.003)
+        return [
+            {"epochs": epochs, "batch_size": batch, "learning_rate_init": rate}
+            for epochs in (1, 2)
+            for batch in (512, 1024, 2048)
+            for rate in rates
+        ]
+
+    def _train_by_blocks(
+        self, table: Table, model: str, seed: int, epochs: int, batch_size: int, learning_rate_init: float
+    ) -> Pipeline:
+        # Without a hidden layer, the network is a multinomial logistic regression.
+        network = MLPClassifier(
+            HIDDEN.get(model, ()),
             alpha=0.0,
-            batch_size=plan.batch,
-            learning_rate_init=0.01 if model == "mlp" else 0.001,
-            max_iter=plan.epochs,
-            n_iter_no_change=plan.epochs,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            shuffle=False,  # the blocks are
             random_state=seed,
         )
+        scaler = StandardScaler()
+        for epoch in range(epochs):
+            for number, (features, species) in enumerate(table.shuffled(seed + epoch)):
+                if epoch == number == 0:
+                    scaler.fit(features)  # rows at random, and as good as all
+                network.partial_fit(scaler.transform(features), species, classes=range(3))
+        network.recipe_ = {"epochs": epochs, "streamed": isinstance(table, OnDisk)}
+        return make_pipeline(scaler, network)
 
     def predict(self, model: Pipeline, table: Table) -> NDArray[np.int8]:
-        return model.predict(table.features)
+        return fill(np.empty(len(table), np.int8), (model.predict(x) for x, _ in table.in_order()))
 
     def predict_proba(self, model: Pipeline, table: Table) -> NDArray[np.float32]:
-        return model.predict_proba(table.features).astype(np.float32, copy=False)
+        return fill(np.empty((len(table), 3), np.float32), (model.predict_proba(x) for x, _ in table.in_order()))
 
     def predict_one(self, model: Pipeline, flower: NDArray[np.float32]) -> int:
         return int(model.predict(flower.reshape(1, -1))[0])
@@ -90,20 +122,25 @@ class ScikitLearn(Adapter):
     def restore(self, folder: Path) -> Pipeline:
         # A class of scikit-learn itself, which skops has not yet listed among those it trusts.
         adam = "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
-        return skops.io.load(folder / "model.skops", trusted=[adam])
+        model = skops.io.load(folder / "model.skops", trusted=[adam])
+        if not isinstance(model, Pipeline) or not isinstance(model[-1], LogisticRegression | MLPClassifier):
+            raise ForeignModel(f"a {type(model).__name__} that no training here made")
+        return model
 
     def describe(self, model: Pipeline) -> dict[str, Any]:
         estimator = model[-1]
-        recipe = {"solver": estimator.solver, "iterations": int(np.max(estimator.n_iter_)), "threads": self._threads}
+        recipe: dict[str, Any] = {"solver": estimator.solver}
         if isinstance(estimator, MLPClassifier):
             recipe |= {
                 "hidden": list(estimator.hidden_layer_sizes),
                 "batch": estimator.batch_size,
                 "learning_rate": estimator.learning_rate_init,
+                **getattr(estimator, "recipe_", {"epochs": estimator.n_iter_}),
             }
         else:
-            recipe |= {"tolerance": estimator.tol, "regularisation": 0.0}
-        return recipe
+            iterations = int(np.max(estimator.n_iter_))
+            recipe |= {"iterations": iterations, "tolerance": estimator.tol, "regularisation": 0.0}
+        return recipe | {"threads": self._threads}
 
     def close(self) -> None:
         if limits := getattr(self, "_limits", None):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from functools import reduce
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
-from pyspark.ml import Pipeline, PipelineModel
-from pyspark.ml.classification import LogisticRegression, MultilayerPerceptronClassifier
+from pyspark.ml import PipelineModel
+from pyspark.ml.classification import LogisticRegression, LogisticRegressionModel, MultilayerPerceptronClassifier
 from pyspark.ml.feature import StandardScaler, VectorAssembler
 from pyspark.ml.functions import vector_to_array
 from pyspark.ml.linalg import Vectors
@@ -22,9 +23,10 @@ from pyspark.storagelevel import StorageLevel
 
 from adapters import java
 from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies, Unavailable
+from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from datasets import store
 from datasets.flowers import FEATURES
+from datasets.streaming import OnDisk
 
 LOG4J = """\
 rootLogger.level = warn
@@ -37,6 +39,40 @@ appender.file.layout.pattern = %d %p %c: %m%n%ex
 """
 
 
+SAVED_CLASSES = {
+    "pyspark.ml.pipeline.PipelineModel",
+    "org.apache.spark.ml.PipelineModel",
+    "org.apache.spark.ml.feature.StandardScalerModel",
+    "org.apache.spark.ml.classification.LogisticRegressionModel",
+    "org.apache.spark.ml.classification.MultilayerPerceptronClassificationModel",
+}
+
+PARTITION_ROWS = 1 << 22
+"""Rows of a partition at most, once there are more than threads: what one task holds at a time."""
+
+
+class Table(NamedTuple):
+    """`streamed`: read from the disk in each pass, since it would not fit in memory."""
+
+    frame: DataFrame
+    rows: int
+    streamed: bool
+
+
+class Model:
+    """A fitted pipeline, and the scaling that its classifier wants of a flower, kept at hand in Python."""
+
+    def __init__(self, pipeline: PipelineModel, recipe: dict[str, Any]) -> None:
+        self.pipeline = pipeline
+        self.recipe = recipe
+        *scalers, self.classifier = cast(list[Any], pipeline.stages)
+        self.factor, self.summand = np.ones(4), np.zeros(4)
+        for scaler in scalers:
+            mean, std = scaler.mean.toArray(), scaler.std.toArray()
+            self.factor = np.divide(1.0, std, out=np.zeros(4), where=std > 0)
+            self.summand = -mean * self.factor
+
+
 class Spark(Adapter):
     """`default`: the estimators as they come. `tuned`: fewer, larger steps, on scaled vectors that stay in memory."""
 
@@ -47,6 +83,7 @@ class Spark(Adapter):
         if reason := java.missing("jdk.incubator.vector"):
             raise Unavailable(reason)
         self._threads = resources.threads
+        self._memory_bytes = resources.memory_bytes
         folder = resources.folder.resolve()
         self.log = folder / "spark.log"
         log4j = folder / "log4j2.properties"
@@ -86,71 +123,94 @@ class Spark(Adapter):
             "blas_of_vectors": blas.javaBLAS().getClass().getName(),
         }
 
-    def load(self, path: Path) -> DataFrame:
+    def load(self, path: Path) -> Table:
         assert self._spark
-        store.check_columns(path)
+        on_disk = OnDisk.at(path)
         # File by file, since Spark reads the files of a folder in the order of their sizes.
         parts = [self._spark.read.parquet(str(part.resolve())) for part in store.part_files(path)]
         rows = reduce(DataFrame.unionAll, parts)
         vectors = VectorAssembler(inputCols=list(FEATURES), outputCol="features").transform(rows)
         kept = [name for name in ("features", "species") if name in vectors.columns]
-        table = vectors.select(*kept).coalesce(self._threads).persist(StorageLevel.MEMORY_ONLY)
-        table.count()
-        return table
+        turns = -(-len(on_disk) // (self._threads * PARTITION_ROWS))
+        frame = vectors.select(*kept).coalesce(turns * self._threads)
+        streamed = self.track == "tuned" and not on_disk.fits(self._memory_bytes)
+        if not streamed:
+            frame.persist(StorageLevel.MEMORY_ONLY).count()
+        return Table(frame, len(on_disk), streamed)
 
-    def release(self, table: DataFrame) -> None:
-        table.unpersist(blocking=True)
+    def release(self, table: Table) -> None:
+        table.frame.unpersist(blocking=True)
 
-    def train(self, table: DataFrame, model: str, seed: int) -> PipelineModel:
-        if "species" not in table.columns:
+    def train(self, table: Table, model: str, seed: int) -> Model:
+        if "species" not in table.frame.columns:
             raise NoSpecies
-        tuned: dict[str, Any] = {}
+        recipe = self.recipe(model, table.rows) | self.change
         if model == "logistic":
-            if self.track == "tuned":
-                tuned = {"tol": 1e-2}
             # It scales the features itself, and takes its coefficients back to cm.
-            return Pipeline(stages=[LogisticRegression(labelCol="species", **tuned)]).fit(table)
-        if self.track == "tuned":
-            # More iterations learn few flowers by heart.
-            tuned = {"tol": 1e-4, "maxIter": 60 if table.count() >= 1_000 else 20}
-        scaler = StandardScaler(withMean=True, inputCol="features", outputCol="scaled")
-        network = MultilayerPerceptronClassifier(
-            layers=[4, *HIDDEN[model], 3], featuresCol="scaled", labelCol="species", seed=seed, **tuned
-        )
-        return Pipeline(stages=[scaler, network]).fit(table)
+            stages = [LogisticRegression(labelCol="species", **recipe).fit(table.frame)]
+        else:
+            scaler = StandardScaler(withMean=True, inputCol="features", outputCol="scaled").fit(table.frame)
+            scaled = scaler.transform(table.frame)
+            sample_rows = recipe.pop("sample_rows", 0)
+            network = MultilayerPerceptronClassifier(
+                layers=[4, *HIDDEN[model], 3], featuresCol="scaled", labelCol="species", seed=seed
+            )
+            if sample_rows and sample_rows < table.rows:
+                sample = scaled.sample(sample_rows / table.rows, seed).coalesce(self._threads).persist()
+                network.setInitialWeights(network.copy({network.maxIter: 100, network.tol: 1e-4}).fit(sample).weights)
+                sample.unpersist()
+            stages = [scaler, network.setParams(**recipe).fit(scaled)]
+        return Model(PipelineModel(stages), {"streamed": table.streamed})
 
-    def predict(self, model: PipelineModel, table: DataFrame) -> NDArray[np.int8]:
-        codes = model.transform(table).selectExpr("cast(prediction as tinyint) as code").toArrow()
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        if self.track == "default":
+            return {}
+        if model == "logistic":
+            return {"tol": 1e-2}
+        # More iterations learn few flowers by heart.
+        return {"tol": 1e-4, "maxIter": 60 if rows >= 1_000 else 20}
+
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        if model == "logistic":
+            return [
+                *({"tol": tolerance} for tolerance in (1e-1, 3e-2, 1e-3)),
+                *({"maxIter": most} for most in (5, 10)),
+                *({"maxBlockSizeInMB": size} for size in (0.1, 1.0, 16.0)),
+            ]
+        return [
+            *({"blockSize": size} for size in (512, 2048)),
+            *({"sample_rows": sample, "maxIter": most} for sample in (20_000, 50_000) for most in (5, 10, 20)),
+        ]
+
+    def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
+        codes = model.pipeline.transform(table.frame).selectExpr("cast(prediction as tinyint) as code").toArrow()
         return codes["code"].to_numpy()
 
-    def predict_proba(self, model: PipelineModel, table: DataFrame) -> NDArray[np.float32]:
-        scored = model.transform(table)
+    def predict_proba(self, model: Model, table: Table) -> NDArray[np.float32]:
+        scored = model.pipeline.transform(table.frame)
         rows = scored.select(vector_to_array(scored.probability, "float32").alias("p")).toArrow()
         return rows["p"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
 
-    def predict_one(self, model: PipelineModel, flower: NDArray[np.float32]) -> int:
-        vector = Vectors.dense(flower.tolist())
-        *scalers, classifier = cast(list[Any], model.stages)
-        for scaler in scalers:
-            mean, std = scaler.mean.toArray(), scaler.std.toArray()
-            scaled = np.divide(vector.toArray() - mean, std, out=np.zeros(4), where=std > 0)
-            vector = Vectors.dense(scaled)
-        return int(classifier.predict(vector))
+    def predict_one(self, model: Model, flower: NDArray[np.float32]) -> int:
+        return int(model.classifier.predict(Vectors.dense(flower * model.factor + model.summand)))
 
-    def save(self, model: PipelineModel, folder: Path) -> None:
-        model.write().overwrite().save(str((folder / "model.spark").resolve()))
+    def save(self, model: Model, folder: Path) -> None:
+        model.pipeline.write().overwrite().save(str((folder / "model.spark").resolve()))
+        (folder / "recipe.json").write_text(json.dumps(model.recipe))
 
-    def restore(self, folder: Path) -> PipelineModel:
-        return PipelineModel.load(str((folder / "model.spark").resolve()))
+    def restore(self, folder: Path) -> Model:
+        _check_classes(folder / "model.spark")
+        pipeline = PipelineModel.load(str((folder / "model.spark").resolve()))
+        return Model(pipeline, json.loads((folder / "recipe.json").read_text()))
 
-    def describe(self, model: PipelineModel) -> dict[str, Any]:
-        *scalers, stage = cast(list[Any], model.stages)
+    def describe(self, model: Model) -> dict[str, Any]:
+        stage = model.classifier
         recipe: dict[str, Any] = {"solver": "L-BFGS", "tolerance": stage.getTol(), "max_iterations": stage.getMaxIter()}
-        if scalers:
-            recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid, the only one that Spark has"}
-        else:
+        if isinstance(stage, LogisticRegressionModel):
             recipe["regularisation"] = stage.getRegParam()
-        return recipe | {"threads": self._threads}
+        else:
+            recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid, the only one that Spark has"}
+        return recipe | model.recipe | {"threads": self._threads}
 
     def close(self) -> None:
         if self._spark is not None:
@@ -163,3 +223,13 @@ class Spark(Adapter):
             gateway.proc.wait()
             # PySpark would hand the next session of this process the gateway that has just ended.
             SparkContext._gateway = SparkContext._jvm = None
+
+
+def _check_classes(folder: Path) -> None:
+    """ForeignModel unless all parts are of classes that a training here saves: Spark imports whatever a file names."""
+    written = sorted(folder.rglob("metadata/part-*"))
+    if not written:
+        raise ForeignModel("no pipeline that Spark saved")
+    for file in written:
+        if (name := json.loads(file.read_text())["class"]) not in SAVED_CLASSES:
+            raise ForeignModel(f"it has a part of the class {name}, which no training here makes")

@@ -7,24 +7,26 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ["KERAS_BACKEND"] = "tensorflow"
-
-import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies, Unavailable
-from adapters.minibatch import Schedule, schedule
+from adapters.errors import ForeignModel, NoSpecies, Unavailable
+from adapters.hushed import hushed
+from adapters.minibatch import schedule
 from datasets import store
+from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
-PREDICT_ROWS = 1 << 17
-"""Rows that are fed forward at a time: enough to keep the cores busy, few enough to keep memory flat."""
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+with hushed():
+    import keras
+    import tensorflow as tf
 
 GUARD = """\
 import sys
@@ -34,9 +36,23 @@ _pywrap_cpu_feature_guard.InfoAboutUnusedCPUFeatures()
 """
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class InMemory:
+    """All rows: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
+
     features: tf.Tensor
     species: tf.Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def has_species(self) -> bool:
+        return self.species is not None
+
+
+Table = InMemory | OnDisk
+Block = tuple[tf.Tensor, tf.Tensor | None]
 
 
 class Model:
@@ -50,10 +66,11 @@ class Model:
 
 
 class TensorFlow(Adapter):
-    """`default`: compile and fit, as the quickstart does. `tuned`: one tf.function runs an epoch."""
+    """`default`: compile and fit, as the quickstart does. `tuned`: one tf.function takes the steps of a whole block."""
 
     def start(self, resources: Resources) -> None:
-        gpus = tf.config.list_physical_devices("GPU")
+        with hushed():
+            gpus = tf.config.list_physical_devices("GPU")
         if resources.device == "cuda" and not gpus:
             raise Unavailable(
                 f"tensorflow {tf.__version__} finds no GPU that it can use. Type: uv pip install 'tensorflow[and-cuda]'"
@@ -67,6 +84,8 @@ class TensorFlow(Adapter):
         except RuntimeError:
             raise Unavailable("TensorFlow's threads and devices are fixed once a process; start a new one") from None
         self._threads = resources.threads
+        self._memory_bytes = resources.memory_bytes
+        self._trainers: dict[str, _Trainer] = {}
         tf.zeros(1).numpy()
 
     def build(self) -> dict[str, Any]:
@@ -82,8 +101,7 @@ class TensorFlow(Adapter):
         # TensorFlow says so once, in the log of its import, where nothing else could be told from it. So another
         # process runs that part of the import again, alone, which takes half a second.
         command = [sys.executable, "-c", GUARD, str(Path(tf.__file__).parent / "python" / "platform")]
-        loud = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "0"}
-        said = subprocess.run(command, env=loud, capture_output=True, text=True, check=False)
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
         unused = re.search(r"To enable the following instructions: (.+), in other operations", said.stderr)
         onednn = "oneDNN custom operations are on" in said.stderr
         return {
@@ -92,58 +110,88 @@ class TensorFlow(Adapter):
         }
 
     def load(self, path: Path) -> Table:
-        features, species = store.read(path)
-        return Table(tf.constant(features), None if species is None else tf.constant(species))
+        table = OnDisk.at(path)
+        if self.track == "tuned" and not table.fits(self._memory_bytes):
+            return table
+        features, species = store.read_groups(table.groups)
+        return InMemory(tf.constant(features), None if species is None else tf.constant(species))
 
     def train(self, table: Table, model: str, seed: int) -> Model:
-        if table.species is None:
+        if not table.has_species:
             raise NoSpecies
         keras.utils.set_random_seed(seed)
-        mean, variance = (moment.numpy() for moment in tf.nn.moments(tf.cast(table.features, tf.float64), axes=[0]))
         network = keras.Sequential(
             [
                 keras.Input((4,)),
-                keras.layers.Normalization(mean=mean.tolist(), variance=variance.tolist()),
+                keras.layers.Normalization(),
                 *(keras.layers.Dense(width, activation="relu") for width in HIDDEN.get(model, ())),
                 keras.layers.Dense(3),
             ]
         )
-        train = self._fit if self.track == "default" else self._train_by_epochs
-        recipe = train(network, table.features, table.species, model)
-        return Model(network, recipe | {"hidden": list(HIDDEN.get(model, ()))})
+        recipe = self.recipe(model, len(table)) | self.change
+        if "data" in recipe:
+            self._fit(network, table, **recipe)
+        else:
+            self._train_by_blocks(network, table, model, seed, **recipe)
+        recipe |= {"solver": "Adam", "hidden": list(HIDDEN.get(model, ())), "streamed": isinstance(table, OnDisk)}
+        return Model(network, recipe)
 
-    def _fit(self, network: keras.Model, features: tf.Tensor, species: tf.Tensor, model: str) -> dict[str, Any]:
-        network.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        network.fit(features, species, epochs=5, verbose=0)
-        return {"solver": "Adam", "batch": 32, "epochs": 5, "learning_rate": 1e-3, "data": "fit"}
+    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+        if self.track == "default":
+            return {"data": "fit", "batch": 32, "epochs": 5, "learning_rate": 0.001}
+        plan = schedule(rows)
+        rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.002}[model]
+        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": rate}
 
-    def _train_by_epochs(
-        self, network: keras.Model, features: tf.Tensor, species: tf.Tensor, model: str
-    ) -> dict[str, Any]:
-        plan = schedule(len(features))
-        peak = {"logistic": 0.1, "mlp": 0.1, "deep": 0.002}[model]
-        optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(peak, plan.steps))
-        optimizer.build(network.trainable_variables)
-        epoch = _epoch(network, optimizer, plan)
-        for _ in range(plan.epochs):
-            epoch(features, species)
-        return {
-            "solver": "Adam",
-            "batch": plan.batch,
-            "epochs": plan.epochs,
-            "learning_rate": f"cosine decay from {peak}",
-            "data": "one tf.function an epoch",
-        }
+    def candidates(self, model: str) -> list[dict[str, Any]]:
+        rates = (0.001, 0.002, 0.004) if model == "deep" else (0.03, 0.1)
+        return [
+            {"batch": batch, "epochs": epochs, "learning_rate": rate}
+            for epochs in (1, 2)
+            for batch in (1024, 2048, 4096, 8192)
+            for rate in rates
+        ]
 
-    def _logits(self, model: Model, table: Table) -> list[tf.Tensor]:
-        starts = range(0, len(table.features), PREDICT_ROWS)
-        return [model.forward(table.features[start : start + PREDICT_ROWS]) for start in starts]
+    def _fit(
+        self, network: keras.Model, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float
+    ) -> None:
+        network.layers[0].adapt(table.features)
+        network.compile(
+            optimizer=keras.optimizers.Adam(learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        network.fit(table.features, table.species, batch_size=batch, epochs=epochs, verbose=0)
+
+    def _train_by_blocks(
+        self,
+        network: keras.Model,
+        table: Table,
+        model: str,
+        seed: int,
+        batch: int,
+        epochs: int,
+        learning_rate: float,
+    ) -> None:
+        if model not in self._trainers:
+            self._trainers[model] = _Trainer(network)
+        trainer = self._trainers[model]
+        scaling = network.layers[0]
+        trainer.begin(network)
+        steps = tf.constant(epochs * (len(table) // batch), tf.float32)
+        for epoch in range(epochs):
+            for number, (features, species) in enumerate(_shuffled(table, seed + epoch)):
+                if epoch == number == 0:
+                    scaling.adapt(features)  # rows at random, and as good as all
+                trainer.learn(scaling(features), species, tf.constant(batch), steps, tf.constant(learning_rate))
+        trainer.end(network)
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
-        return np.concatenate([tf.argmax(z, axis=1).numpy().astype(np.int8) for z in self._logits(model, table)])
+        logits = (model.forward(x) for x, _ in _in_order(table))
+        return fill(np.empty(len(table), np.int8), (tf.argmax(z, axis=1).numpy() for z in logits))
 
     def predict_proba(self, model: Model, table: Table) -> NDArray[np.float32]:
-        return np.concatenate([tf.nn.softmax(z).numpy() for z in self._logits(model, table)])
+        logits = (model.forward(x) for x, _ in _in_order(table))
+        return fill(np.empty((len(table), 3), np.float32), (tf.nn.softmax(z).numpy() for z in logits))
 
     def predict_one(self, model: Model, flower: NDArray[np.float32]) -> int:
         return int(np.argmax(model.forward(tf.constant(flower.reshape(1, 4))).numpy()))
@@ -153,25 +201,81 @@ class TensorFlow(Adapter):
         (folder / "recipe.json").write_text(json.dumps(model.recipe))
 
     def restore(self, folder: Path) -> Model:
+        # Safe mode builds no layer whose code stands in the file.
         network = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
+        if network.input_shape != (None, 4) or network.output_shape != (None, 3):
+            raise ForeignModel("no network from four measurements to three species")
         return Model(network, json.loads((folder / "recipe.json").read_text()))
 
     def describe(self, model: Model) -> dict[str, Any]:
         return model.recipe | {"threads": self._threads}
 
 
-def _epoch(network: keras.Model, optimizer: keras.optimizers.Optimizer, plan: Schedule) -> Any:
-    """A compiled function that shuffles the rows and takes every step of one epoch."""
+class _Trainer:
+    """A network, its optimizer, and a compiled function that takes all steps of a block.
 
-    @tf.function(reduce_retracing=True)
-    def epoch(features: tf.Tensor, species: tf.Tensor) -> None:
-        order = tf.random.shuffle(tf.range(tf.shape(features)[0]))
-        x, y = tf.gather(features, order), tf.cast(tf.gather(species, order), tf.int32)
-        for step in tf.range(plan.steps_per_epoch):
-            rows = slice(step * plan.batch, (step + 1) * plan.batch)
+    Compiled once a model, and used for every training of it, from whatever weights and at whatever size.
+    """
+
+    def __init__(self, like: keras.Model) -> None:
+        self.network = keras.Sequential(
+            [keras.Input((4,)), *(keras.layers.Dense.from_config(layer.get_config()) for layer in like.layers[1:])]
+        )
+        self.optimizer = keras.optimizers.Adam()
+        self.optimizer.build(self.network.trainable_variables)
+
+    def begin(self, network: keras.Model) -> None:
+        """Starts from the weights of `network`."""
+        for variable in self.optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
+        _copy(network, self.network)
+
+    def end(self, network: keras.Model) -> None:
+        """Hands the weights on to `network`."""
+        _copy(self.network, network)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, 4), tf.float32),
+            tf.TensorSpec((None,), tf.int8),
+            tf.TensorSpec((), tf.int32),
+            tf.TensorSpec((), tf.float32),
+            tf.TensorSpec((), tf.float32),
+        ]
+    )
+    def learn(self, x: tf.Tensor, species: tf.Tensor, batch: tf.Tensor, steps: tf.Tensor, peak: tf.Tensor) -> None:
+        """Goes through a block once; the rate has fallen to 0, along a cosine, when `steps` batches have been seen."""
+        y = tf.cast(species, tf.int32)
+        for start in tf.range(0, tf.shape(x)[0] - batch + 1, batch):
+            done = tf.cast(self.optimizer.iterations, tf.float32) / steps
+            self.optimizer.learning_rate = peak * 0.5 * (1.0 + tf.cos(np.pi * done))
+            rows = slice(start, start + batch)
             with tf.GradientTape() as tape:
-                loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y[rows], network(x[rows], training=True))
-                loss = tf.reduce_mean(loss)
-            optimizer.apply(tape.gradient(loss, network.trainable_variables))
+                logits = self.network(x[rows], training=True)
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y[rows], logits))
+            self.optimizer.apply(tape.gradient(loss, self.network.trainable_variables))
 
-    return epoch
+
+def _copy(source: keras.Model, target: keras.Model) -> None:
+    for there, here in zip(target.trainable_variables, source.trainable_variables, strict=True):
+        there.assign(here)
+
+
+def _in_order(table: Table) -> Iterator[Block]:
+    if isinstance(table, OnDisk):
+        for features, species in table.in_order():
+            yield tf.constant(features), species
+    else:
+        for start in range(0, len(table), BLOCK_ROWS):
+            yield table.features[start : start + BLOCK_ROWS], None
+
+
+def _shuffled(table: Table, seed: int) -> Iterator[Block]:
+    if isinstance(table, OnDisk):
+        for features, species in table.shuffled(seed):
+            yield tf.constant(features), tf.constant(species)
+    else:
+        order = tf.random.shuffle(tf.range(len(table)))
+        for start in range(0, len(table), BLOCK_ROWS):
+            rows = order[start : start + BLOCK_ROWS]
+            yield tf.gather(table.features, rows), tf.gather(table.species, rows)

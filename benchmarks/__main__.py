@@ -17,7 +17,7 @@ import commandline
 from adapters import registry
 from adapters.base import MODELS, TRACKS
 from benchmarks import compare as comparison
-from benchmarks import environment, forecast, lifeline, overhead, records, runner, runs
+from benchmarks import environment, forecast, lifeline, overhead, records, runner, runs, straight, tune
 from benchmarks.cases import PROFILES, Case, plan
 from benchmarks.records import Record
 from benchmarks.runner import Order
@@ -191,6 +191,46 @@ def overhead_(
     """Show what measuring itself costs, by a short run of the adapter that does next to nothing."""
     wanted = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=CORES)
     overhead.measure(Order(wanted, Limits(600.0, environment.default_memory_limit())), _run_with_progress, console)
+
+
+@app.command("straight")
+def straight_(
+    framework: Annotated[
+        str, typer.Option(parser=commandline.one_of("framework", tuple(straight.STRAIGHT)), metavar="NAME")
+    ],
+    rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "1_000_000",  # type: ignore[assignment]
+    rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Trainings of each, in turns.")] = 9,
+    threads: Threads = CORES,
+) -> None:
+    """Show what an adapter adds to its mlp recipe, by the same recipe written straight in the framework."""
+    straight.measure(framework, rows, rounds, threads, console)
+
+
+@app.command("tune")
+def tune_(
+    framework: Annotated[
+        str, typer.Option(parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)), metavar="NAME")
+    ],
+    model: Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))],
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(parser=commandline.rows, metavar="N", help="1e4, 1e5 and 1e6 if not given. May be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each candidate.")] = 3,
+    threads: Threads = CORES,
+    keep: Annotated[bool, typer.Option("--keep", help=f"Put what comes out into {tune.RECIPES.name}.")] = False,
+) -> None:
+    """Look for a faster recipe: train with each candidate of the adapter in turn, and show which reach the target.
+
+    The candidates stand in the adapter, beside its recipe.
+    """
+    sizes = rows or [10_000, 100_000, 1_000_000]
+    trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))
+    adapter = registry.FRAMEWORKS[framework].create()
+    section = tune.markdown(framework, model, {size: adapter.recipe(model, size) for size in sizes}, trials)
+    console.print(section, soft_wrap=True, markup=False)
+    if keep:
+        tune.keep(section)
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:

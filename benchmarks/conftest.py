@@ -88,7 +88,9 @@ def case(pytestconfig: pytest.Config) -> Case:
 
 
 @pytest.fixture(scope="session")
-def inputs(case: Case) -> preparation.Inputs:
+def inputs(case: Case, pytestconfig: pytest.Config) -> preparation.Inputs:
+    if not pytestconfig.option.case_folder:  # else the supervisor has seen to it
+        preparation.make(case.rows, case.seed)
     return preparation.inputs(case.rows, case.seed)
 
 

@@ -33,12 +33,22 @@ class Inputs:
 
 
 def inputs(rows: int, seed: int) -> Inputs:
-    """The data of a case, made first where it is missing. Warm-up rows are others, as many, up to 100,000."""
+    """Where the data of a case is, once it has been made. Warm-up rows are others, as many, up to 100,000."""
     return Inputs(
         train=store.cached(rows, seed),
         warmup=store.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
         test=None if rows == flowers.ROWS else store.cached(TEST_ROWS, seed, Stream.TEST),
     )
+
+
+def make(rows: int, seed: int) -> None:
+    """Makes what a case needs, or what is missing or damaged of it. What had to be mended is said on standard error."""
+    wanted = {Stream.TRAIN: rows, Stream.WARMUP: min(rows, LARGEST_WARMUP), Stream.TEST: TEST_ROWS}
+    for stream, n_rows in wanted.items():
+        for line in store.make(store.cached(n_rows, seed, stream), n_rows, seed, stream):
+            print(line, file=sys.stderr)
+    if rows != flowers.ROWS:
+        logistic_accuracy(rows, seed)
 
 
 def target_accuracy(case: Case) -> float:
@@ -98,9 +108,6 @@ def folds(seed: int, folder: Path) -> list[tuple[Path, Path, NDArray[np.int8]]]:
 
 if __name__ == "__main__":
     try:
-        wanted_rows, wanted_seed = int(sys.argv[1]), int(sys.argv[2])
-        inputs(wanted_rows, wanted_seed)
-        if wanted_rows != flowers.ROWS:
-            logistic_accuracy(wanted_rows, wanted_seed)
+        make(int(sys.argv[1]), int(sys.argv[2]))
     except BadInput as error:
         sys.exit(str(error))

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import commandline
 from datasets import scores, store
 from datasets.flowers import FEATURES, SPECIES
+from datasets.streaming import OnDisk
 from datasets.synthetic import posterior
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -24,6 +25,9 @@ def make(
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="How many: 150 (real), 10_000, 1e7.")],
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; made if it is not there.")],
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, other flowers.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cores to use; all that there are if not given.")
+    ] = None,
 ) -> None:
     """Make a dataset of Parquet files: the real flowers for 150 rows, synthetic ones for any other number.
 
@@ -38,7 +42,7 @@ def make(
     ]
     with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=rows)
-        mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows))
+        mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows), threads=threads)
     for line in mended:
         error.print(line)
     print(f"{rows:,} flowers in {output}")
@@ -59,7 +63,8 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
     columns = [TextColumn("reading"), BarColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=manifest.rows)
-        for features, species in store.batches(folder):
+        for features, species in OnDisk.at(folder).in_order():
+            assert species is not None
             truth = posterior(features)
             correct += len(species) * scores.accuracy(species, truth.argmax(axis=1))
             loss += len(species) * scores.log_loss(species, truth)

@@ -13,11 +13,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
@@ -33,9 +34,23 @@ from datasets.synthetic import CHUNK_ROWS, Stream, chunk
 
 FORMAT = 1
 PART_ROWS = 16 * CHUNK_ROWS
+GROUP_ROWS = 2 * CHUNK_ROWS
 ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"
 SCHEMA = pa.schema([(name, pa.float32()) for name in FEATURES] + [("species", pa.int8())])
+
+
+Rows = tuple[NDArray[np.float32], NDArray[np.int8] | None]
+"""Features in cm, shape (n, 4), and species codes, shape (n,), or None where there are no species."""
+
+
+class RowGroup(NamedTuple):
+    """A piece of a Parquet file that can be read alone."""
+
+    path: Path
+    number: int
+    rows: int
+    has_species: bool
 
 
 @dataclass(frozen=True)
@@ -73,16 +88,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "irisbench"
 
 
-def cached(
-    rows: int, seed: int = 0, stream: Stream = Stream.TRAIN, progress: Callable[[int], None] | None = None
-) -> Path:
-    """The folder of a dataset in the cache, made or mended first where need be. What had to be mended is said on
-    standard error. See `make` for the arguments.
-    """
-    folder = cache_folder() / f"{stream.name.lower()}-{rows}-seed{seed}-format{FORMAT}"
-    for line in make(folder, rows, seed, stream, progress):
-        print(line, file=sys.stderr)
-    return folder
+def cached(rows: int, seed: int = 0, stream: Stream = Stream.TRAIN) -> Path:
+    """The folder of a dataset in the cache, whether it has been made or not."""
+    return cache_folder() / f"{stream.name.lower()}-{rows}-seed{seed}-format{FORMAT}"
 
 
 def make(
@@ -91,16 +99,18 @@ def make(
     seed: int = 0,
     stream: Stream = Stream.TRAIN,
     progress: Callable[[int], None] | None = None,
+    threads: int | None = None,
 ) -> list[str]:
     """Makes a dataset in `folder`, or what is missing or damaged of it, and returns what had to be mended.
 
-    150 training rows are the real flowers. `progress` is called with the number of rows that have become ready.
+    150 training rows are the real flowers. `progress` is called with the number of rows that have become ready. Parts
+    are made on `threads` cores, or on all that there are.
     BadInput if the disk has no room, or the folder holds another dataset.
     """
     check_folder(folder)
     wanted = Manifest(seed, stream.name.lower(), rows, {})
     known: dict[str, str] = {}
-    mended, missing = [], []
+    mended: list[str] = []
     if (folder / MANIFEST).exists():
         try:
             found = Manifest.read(folder)
@@ -120,35 +130,35 @@ def make(
         if not psutil.pid_exists(int(left.suffix[1:])):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
 
-    done: dict[str, str] = {}
-    for name, n_rows in _parts(rows):
-        if name in known and _checksum(folder / name) == known[name]:
-            done[name] = known[name]
-            if progress:
-                progress(n_rows)
-        else:
-            missing.append((name, n_rows))
-            if name in known:
-                mended.append(f"{folder / name} was damaged or gone, and is made again")
-
-    needed = int(1.02 * ROW_BYTES * sum(n_rows for _, n_rows in missing))
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise BadInput(
-            f"{rows:,} rows need {needed / 2**30:.1f} GiB in {folder}, which has {free / 2**30:.1f} GiB free. "
-            "Free some, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
-        )
-
-    def make_part(part: tuple[str, int]) -> tuple[str, int]:
+    def kept(part: tuple[str, int]) -> bool:
         name, n_rows = part
-        table = _part_table(rows, seed, stream, int(name[5:10]), n_rows)
-        replace_file(folder / name, lambda path: write(path, *table))
-        return part
+        whole = _checksum(folder / name) == known[name]
+        if whole and progress:
+            progress(n_rows)
+        return whole
 
-    # Two parts at a time keep the memory flat however many cores there are.
-    with ThreadPoolExecutor(2) as pool:
-        for name, n_rows in pool.map(make_part, missing):
-            done[name] = str(_checksum(folder / name))
+    def make_part(part: tuple[str, int]) -> tuple[str, int, str]:
+        name, n_rows = part
+        pieces = _pieces(rows, seed, stream, int(name[5:10]), n_rows)
+        replace_file(folder / name, lambda path: _write(path, pieces, SCHEMA))
+        return name, n_rows, str(_checksum(folder / name))
+
+    parts = _parts(rows)
+    with ThreadPoolExecutor(threads or _cores()) as pool:
+        there = [part for part in parts if part[0] in known]
+        whole = pool.map(kept, there)
+        done = {name: known[name] for (name, _), ready in zip(there, whole, strict=True) if ready}
+        missing = [part for part in parts if part[0] not in done]
+        mended += [f"{folder / name} was damaged or gone, and is made again" for name, _ in missing if name in known]
+        needed = int(1.02 * ROW_BYTES * sum(n_rows for _, n_rows in missing))
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise BadInput(
+                f"{rows:,} rows need {needed / 2**30:.1f} GiB in {folder}, which has {free / 2**30:.1f} GiB free. "
+                "Free some, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
+            )
+        for name, n_rows, checksum in pool.map(make_part, missing):
+            done[name] = checksum
             # One line after another, so that a run that is interrupted goes on where it stopped.
             replace(wanted, parts=dict(sorted(done.items()))).write(folder)
             if progress:
@@ -158,48 +168,47 @@ def make(
 
 def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8] | None) -> None:
     """Writes one Parquet file: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), if any."""
-    columns: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(features[:, i]) for i, name in enumerate(FEATURES)}
-    if species is not None:
-        columns["species"] = species
+    schema = SCHEMA if species is not None else SCHEMA.remove(len(FEATURES))
+    starts = range(0, len(features), GROUP_ROWS)
+    groups = (slice(start, start + GROUP_ROWS) for start in starts)
+    _write(path, ((features[rows], None if species is None else species[rows]) for rows in groups), schema)
+
+
+def _write(path: Path, groups: Iterable[Rows], schema: pa.Schema) -> None:
     # Random digits do not compress, and an encoding would be undone by every reader.
-    pa.parquet.write_table(
-        pa.table(columns, schema=pa.schema([field for field in SCHEMA if field.name in columns])),
-        path,
-        row_group_size=2 * CHUNK_ROWS,
-        compression="none",
-        use_dictionary=False,
-    )
+    with pa.parquet.ParquetWriter(path, schema, compression="none", use_dictionary=False) as file:
+        for features, species in groups:
+            columns: list[NDArray[Any]] = [np.ascontiguousarray(column) for column in features.T]
+            if species is not None:
+                columns.append(species)
+            file.write_batch(pa.record_batch(columns, schema=schema))
 
 
-def read(path: Path) -> tuple[NDArray[np.float32], NDArray[np.int8] | None]:
+def read(path: Path) -> Rows:
     """A Parquet file, or a folder of part files, as features in cm, shape (n_rows, 4), and species codes or None.
 
     For the frameworks that have no Parquet reader of their own, without pandas, which would cost each of them half a
     second at the start. BadInput if columns are missing or are no numbers.
     """
-    files = _open(path)
-    n_rows = sum(file.metadata.num_rows for file in files)
+    return read_groups(row_groups(path))
+
+
+def read_groups(groups: Sequence[RowGroup]) -> Rows:
+    """The rows of some row groups, one group after another, as `read` gives all of them."""
+    n_rows = sum(group.rows for group in groups)
     features = np.empty((n_rows, len(FEATURES)), dtype=np.float32)
-    species = np.empty(n_rows, dtype=np.int8) if "species" in files[0].schema_arrow.names else None
+    species = np.empty(n_rows, dtype=np.int8) if groups[0].has_species else None
     columns = [*FEATURES, *(["species"] if species is not None else [])]
     at = 0
-    for file in files:
-        for batch in file.iter_batches(batch_size=2 * CHUNK_ROWS, columns=columns):
-            for i, name in enumerate(FEATURES):
-                features[at : at + len(batch), i] = np.from_dlpack(batch.column(name))
-            if species is not None:
-                species[at : at + len(batch)] = np.from_dlpack(batch.column("species"))
-            at += len(batch)
+    for path, same_file in groupby(groups, key=lambda group: group.path):
+        with pa.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(GROUP_ROWS, [group.number for group in same_file], columns):
+                for i, name in enumerate(FEATURES):
+                    features[at : at + len(batch), i] = np.from_dlpack(batch.column(name))
+                if species is not None:
+                    species[at : at + len(batch)] = np.from_dlpack(batch.column("species"))
+                at += len(batch)
     return features, species
-
-
-def batches(path: Path) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int8]]]:
-    """A dataset with species, a piece at a time, as `read` gives it whole."""
-    for file in _open(path):
-        for batch in file.iter_batches(batch_size=PART_ROWS):
-            features = np.column_stack([np.from_dlpack(batch.column(name)) for name in FEATURES])
-            species: NDArray[np.int8] = np.from_dlpack(batch.column("species"))  # type: ignore[assignment]
-            yield features, species
 
 
 def check(folder: Path) -> list[str]:
@@ -217,20 +226,18 @@ def part_files(path: Path) -> list[Path]:
     return sorted(path.glob("[!_.]*.parquet")) if path.is_dir() else [path]
 
 
-def check_columns(path: Path) -> None:
-    """BadInput unless the Parquet at `path` has the four measurements as floats, and species codes if any."""
-    _open(path)
+def row_groups(path: Path) -> list[RowGroup]:
+    """What the Parquet at `path` consists of, in the order of its rows.
 
-
-def _open(path: Path) -> list[pa.parquet.ParquetFile]:
-    """The files at `path`, of which each has been looked at. BadInput if one is none of ours."""
-    files = []
+    BadInput unless it has the four measurements as floats, and species codes if any.
+    """
+    groups: list[RowGroup] = []
     for part in part_files(path) or [path]:
         try:
-            file = pa.parquet.ParquetFile(part)
+            with pa.parquet.ParquetFile(part) as file:
+                schema, metadata = file.schema_arrow, file.metadata
         except (pa.ArrowInvalid, OSError) as error:
             raise BadInput(f"{part} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
-        schema = file.schema_arrow
         if missing := [name for name in FEATURES if name not in schema.names]:
             raise BadInput(f"{part} has no column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
         for name in schema.names:
@@ -238,8 +245,12 @@ def _open(path: Path) -> list[pa.parquet.ParquetFile]:
             fits = pa.types.is_integer if name == "species" else pa.types.is_floating
             if name in SCHEMA.names and not fits(schema.field(name).type):
                 raise BadInput(f"{part}, column {name} is {schema.field(name).type}, and should be {wanted}")
-        files.append(file)
-    return files
+        has_species = "species" in schema.names
+        for number in range(metadata.num_row_groups):
+            groups.append(RowGroup(part, number, metadata.row_group(number).num_rows, has_species))
+    if not any(group.rows for group in groups):
+        raise BadInput(f"{path} has no rows")
+    return groups
 
 
 def _parts(rows: int) -> list[tuple[str, int]]:
@@ -249,14 +260,21 @@ def _parts(rows: int) -> list[tuple[str, int]]:
     ]
 
 
-def _part_table(
-    rows: int, seed: int, stream: Stream, number: int, n_rows: int
-) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+def _pieces(rows: int, seed: int, stream: Stream, number: int, n_rows: int) -> Iterator[Rows]:
+    """The row groups of a part, made one at a time, so that memory stays flat."""
     if rows == flowers.ROWS and stream == Stream.TRAIN:
-        return flowers.real_flowers()
+        yield flowers.real_flowers()
+        return
     first = number * (PART_ROWS // CHUNK_ROWS)
-    chunks = [chunk(seed, stream, first + i) for i in range(-(-n_rows // CHUNK_ROWS))]
-    return np.concatenate([x for x, _ in chunks])[:n_rows], np.concatenate([y for _, y in chunks])[:n_rows]
+    for start in range(0, n_rows, GROUP_ROWS):
+        numbers = range(first + start // CHUNK_ROWS, first + (start + GROUP_ROWS) // CHUNK_ROWS)
+        chunks = [chunk(seed, stream, number) for number in numbers]
+        x, y = (np.concatenate(part)[: n_rows - start] for part in zip(*chunks, strict=True))
+        yield x, y
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _checksum(path: Path) -> str | None:

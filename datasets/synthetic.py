@@ -54,9 +54,9 @@ def chunk(seed: int, stream: Stream, number: int) -> tuple[NDArray[np.float32], 
     features = np.empty((CHUNK_ROWS, 4), dtype=np.float32)
     for column in range(4):
         # Element by element and not by a matrix product: BLAS may round differently on another machine.
-        values = truth.means[species, column]
+        values = truth.means[:, column].take(species)
         for other in range(column + 1):
-            values += truth.factors[species, column, other] * normal[other]
+            values += truth.factors[:, column, other].take(species) * normal[other]
         features[:, column] = values
     return features, species
 

@@ -17,7 +17,7 @@ import pytest
 
 from adapters.base import Adapter
 from commandline import BadInput
-from datasets import scores, store, synthetic
+from datasets import scores, store, streaming, synthetic
 from datasets.flowers import FEATURES, real_flowers
 from datasets.synthetic import Stream
 
@@ -33,6 +33,9 @@ class AdapterContract:
     """Models that need not come out the same from the same seed, with the reason."""
 
     has_blas: ClassVar[bool] = True
+
+    streams: ClassVar[bool] = True
+    """Whether it trains on tables that do not fit in memory."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -79,6 +82,19 @@ class AdapterContract:
         species = synthetic.chunk(1, Stream.TRAIN, 0)[1]
         assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= min(self.floor.values())
 
+    def test_a_table_that_does_not_fit_is_learned_from_the_disk(
+        self, engine, model_name, flowers_10_000: Path, unseen, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not self.streams:
+            pytest.skip("it holds its tables in memory, or is no model")
+        monkeypatch.setattr(streaming, "IN_MEMORY", 1e9)
+        table = engine.load(flowers_10_000)
+        model = engine.train(table, model_name, seed=3)
+        assert engine.describe(model)["streamed"] is True
+        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.floor[model_name]
+        species = synthetic.chunk(1, Stream.TRAIN, 0)[1]
+        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= self.floor[model_name]
+
     def test_one_flower_is_predicted_as_in_a_batch(self, engine, model, unseen) -> None:
         codes = engine.predict(model, unseen[0])[:5]
         assert [engine.predict_one(model, flower) for flower in unseen[1][:5].copy()] == codes.tolist()
@@ -106,6 +122,14 @@ class AdapterContract:
         )
         np.testing.assert_array_equal(engine.predict(restored, unseen[0]), engine.predict(model, unseen[0]))
         assert engine.predict_one(restored, unseen[1][0]) == engine.predict_one(model, unseen[1][0])
+
+    def test_a_file_that_was_tampered_with_is_refused(self, engine, model, tmp_path: Path) -> None:
+        engine.save(model, tmp_path)
+        for file in tmp_path.rglob("*"):
+            if file.is_file():
+                file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(Exception, match=r".+"):
+            engine.restore(tmp_path)
 
     def test_the_recipe_is_told_in_json(self, engine, model) -> None:
         recipe = json.loads(json.dumps(engine.describe(model)))

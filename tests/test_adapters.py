@@ -45,6 +45,7 @@ class EngineContract(AdapterContract):
 
 class TestBaseline(EngineContract):
     framework = "baseline"
+    streams = False
     floor: ClassVar = {"logistic": 0.32, "mlp": 0.32}
 
 
@@ -88,6 +89,7 @@ class TestTensorFlowOnGpu(EngineContract):
 class TestH2O(EngineContract):
     framework = "h2o"
     has_blas = False
+    streams = False
     not_reproducible: ClassVar = {
         "mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"
     }

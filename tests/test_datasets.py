@@ -161,7 +161,7 @@ def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "write", fail)
+    monkeypatch.setattr(store, "_write", fail)
     with pytest.raises(KeyboardInterrupt):
         store.make(tmp_path / "d", 1000)
     assert list((tmp_path / "d").iterdir()) == []

@@ -1,0 +1,150 @@
+"""What an adapter adds: its tuned mlp recipe beside the same recipe written straight in the framework, in turns.
+
+Both read the same table and the same shuffled rows, and end with a model and with class codes.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from adapters import registry
+from adapters.base import Resources
+from benchmarks import environment, preparation, statistics
+from benchmarks.statistics import show_seconds
+from commandline import BadInput
+from datasets import store
+
+Straight = Callable[[Path, dict[str, Any], int], tuple[Callable[[], Any], Callable[[Any], Any]]]
+
+
+def scikit_learn(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, species = store.read(path)
+    assert species is not None
+
+    def train() -> Any:
+        network = MLPClassifier(
+            (16,),
+            alpha=0.0,
+            batch_size=recipe["batch_size"],
+            learning_rate_init=recipe["learning_rate_init"],
+            shuffle=False,
+            random_state=0,
+        )
+        scaler = StandardScaler()
+        for epoch in range(recipe["epochs"]):
+            order = np.random.default_rng(epoch).permutation(len(features))
+            for start in range(0, len(order), store.GROUP_ROWS):
+                rows = order[start : start + store.GROUP_ROWS]
+                x = features[rows]
+                if epoch == start == 0:
+                    scaler.fit(x)
+                network.partial_fit(scaler.transform(x), species[rows], classes=range(3))
+        return make_pipeline(scaler, network)
+
+    def predict(model: Any) -> Any:
+        starts = range(0, len(features), store.GROUP_ROWS)
+        return np.concatenate([model.predict(features[start : start + store.GROUP_ROWS]) for start in starts])
+
+    return train, predict
+
+
+def pytorch(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+    import torch
+    from torch import nn
+
+    torch.set_num_threads(threads)
+    numbers, codes = store.read(path)
+    assert codes is not None
+    features, species = torch.from_numpy(numbers), torch.from_numpy(codes)
+    batch, epochs, peak = recipe["batch"], recipe["epochs"], recipe["learning_rate"]
+
+    def train() -> Any:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+        optimizer = torch.optim.Adam(net.parameters(), lr=peak, fused=True)
+        steps = epochs * (len(features) // batch)
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps)
+        loss_function = nn.CrossEntropyLoss()
+        mean = scale = None
+        for _ in range(epochs):
+            for rows in torch.randperm(len(features)).split(store.GROUP_ROWS):
+                x, y = features[rows], species[rows].long()
+                if mean is None:
+                    mean, scale = x.mean(0), x.std(0)
+                x = (x - mean) / scale
+                for start in range(0, len(x) - batch + 1, batch):
+                    optimizer.zero_grad()
+                    loss_function(net(x[start : start + batch]), y[start : start + batch]).backward()
+                    optimizer.step()
+                    rate.step()
+        return net, mean, scale
+
+    @torch.inference_mode()
+    def predict(model: Any) -> Any:
+        net, mean, scale = model
+        pieces = features.split(store.GROUP_ROWS)
+        return torch.cat([net((x - mean) / scale).argmax(1).to(torch.int8) for x in pieces]).numpy()
+
+    return train, predict
+
+
+STRAIGHT: dict[str, Straight] = {"scikit-learn": scikit_learn, "pytorch-cpu": pytorch}
+
+
+def measure(framework: str, rows: int, rounds: int, threads: int, console: Console) -> None:
+    """Trains and predicts by the adapter and without it, in turns, and prints the ratio."""
+    row = registry.FRAMEWORKS[framework]
+    if reason := row.missing():
+        raise BadInput(f"{framework} is unavailable: {reason}")
+    registry.hide_others(framework)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    preparation.make(rows, 0)
+    path = preparation.inputs(rows, 0).train
+    seconds: dict[tuple[str, str], list[float]] = {}
+
+    def timed(phase: str, who: str, work: Callable[[], Any]) -> Any:
+        gc.collect()
+        began = time.perf_counter()
+        result = work()
+        seconds.setdefault((phase, who), []).append(time.perf_counter() - began)
+        return result
+
+    with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
+        adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
+        table = adapter.load(path)
+        train, predict = STRAIGHT[framework](path, adapter.recipe("mlp", rows), threads)
+        ways = {
+            "adapter": (lambda: adapter.train(table, "mlp", 0), lambda model: adapter.predict(model, table)),
+            "straight": (train, predict),
+        }
+        for number in range(rounds + 1):
+            for who in sorted(ways, reverse=bool(number % 2)):
+                model = timed("train", who, ways[who][0])
+                timed("predict", who, lambda who=who, model=model: ways[who][1](model))  # type: ignore[misc]
+            if not number:
+                seconds.clear()  # the first time compiles, and fills caches
+    shown = Table(title=f"{framework}, mlp, {rows:,} rows: beside the framework alone, {rounds} rounds")
+    for heading in ("", "adapter", "straight", "times as long"):
+        shown.add_column(heading, justify="right" if heading else "left")
+    for phase in ("train", "predict"):
+        own, straight = seconds[phase, "adapter"], seconds[phase, "straight"]
+        ratio = statistics.ratio([[value] for value in straight], [[value] for value in own])
+        assert ratio
+        medians = (show_seconds(float(np.median(values))) for values in (own, straight))
+        shown.add_row(phase, *medians, f"{ratio.ratio:.3f} ({ratio.low:.3f} – {ratio.high:.3f})")
+    console.print(shown)

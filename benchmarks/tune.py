@@ -1,0 +1,158 @@
+"""Looks for faster recipes: trains with each candidate of an adapter in turn, and keeps what came out, in Markdown."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from adapters import registry
+from adapters.base import Adapter, Resources
+from benchmarks import environment, preparation
+from benchmarks.cases import Case
+from benchmarks.environment import ROOT
+from commandline import BadInput
+from datasets import scores
+from datasets.files import replace_file
+
+RECIPES = ROOT / "adapters" / "RECIPES.md"
+SAME = 1.1
+"""A candidate is faster only if the recipe takes more than this many times as long: noise takes less."""
+
+
+@dataclass
+class Trial:
+    """One candidate on one number of rows: what it changes of the recipe, and per seed how it did."""
+
+    rows: int
+    change: dict[str, Any]
+    target: float
+    seconds: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether every seed came to the target accuracy."""
+        return not self.error and min(self.accuracies) >= self.target
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def sweep(
+    framework: str, model: str, rows: Sequence[int], seeds: int, threads: int, said: Callable[[str], None]
+) -> list[Trial]:
+    """Trains the recipe and every candidate once for each seed, in turns, so that all see the same of the machine.
+
+    Before its turns each is trained once on other rows, where it may compile what it needs. The seconds are those of
+    `train` alone. BadInput where the framework cannot run.
+    """
+    row = registry.FRAMEWORKS[framework]
+    if reason := row.missing():
+        raise BadInput(f"{framework} is unavailable: {reason}")
+    registry.hide_others(framework)
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    trials = []
+    with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
+        if reason := adapter.supports(model):
+            raise BadInput(f"{framework} does not do {model}: {reason}")
+        adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
+        for n_rows in rows:
+            trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, said)
+    return trials
+
+
+def _sweep_size(adapter: Adapter, case: Case, seeds: int, said: Callable[[str], None]) -> list[Trial]:
+    preparation.make(case.rows, case.seed)
+    inputs = preparation.inputs(case.rows, case.seed)
+    if inputs.test is None:
+        raise BadInput("--rows 150: the real flowers are too few to tell recipes apart; name more rows")
+    target = preparation.target_accuracy(case)
+    test_species = preparation.test_rows(case.seed)[1]
+    trials = [Trial(case.rows, change, target) for change in ({}, *adapter.candidates(case.model))]
+    table, test, warmup = adapter.load(inputs.train), adapter.load(inputs.test), adapter.load(inputs.warmup)
+    for seed in range(-1, seeds):
+        for trial in trials[max(seed, 0) :] + trials[: max(seed, 0)]:
+            if trial.error:
+                continue
+            adapter.change = trial.change
+            gc.collect()
+            try:
+                began = time.perf_counter()
+                trained = adapter.train(warmup if seed < 0 else table, case.model, max(seed, 0))
+                seconds = time.perf_counter() - began
+                accuracy = scores.accuracy(test_species, adapter.predict(trained, test))
+            except Exception as error:
+                trial.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+                said(f"{case.rows:,} rows, {words(trial.change)}: {trial.error}")
+                continue
+            if seed >= 0:
+                trial.seconds.append(seconds)
+                trial.accuracies.append(accuracy)
+                missed = "" if accuracy >= target else f", below {target:.4f}"
+                said(f"{case.rows:,} rows, seed {seed}, {words(trial.change)}: {seconds:.3g} s, {accuracy:.4f}{missed}")
+    for each in (table, test, warmup):
+        adapter.release(each)
+    return trials
+
+
+def words(change: dict[str, Any]) -> str:
+    """A candidate in words: `batch 2048, epochs 1`."""
+    return ", ".join(f"{name} {value}" for name, value in change.items()) or "the recipe"
+
+
+def best(trials: Sequence[Trial]) -> Trial | None:
+    """The fastest that reached its target, or the recipe where that is as fast; None if nothing reached it."""
+    reached = [trial for trial in trials if trial.reached]
+    fastest = min(reached, key=lambda trial: trial.median, default=None)
+    recipe = trials[0]
+    return recipe if fastest and recipe.reached and recipe.median <= SAME * fastest.median else fastest
+
+
+def markdown(framework: str, model: str, recipes: dict[int, dict[str, Any]], trials: Sequence[Trial]) -> str:
+    """What came out, as a section of RECIPES.md. `recipes` are those in use, by rows."""
+    machine = environment.machine()
+    version = registry.FRAMEWORKS[framework].version
+    seeds = max((len(trial.seconds) for trial in trials), default=0)
+    lines = [
+        f"## {framework}: {model}",
+        "",
+        f"{date.today()}, {registry.FRAMEWORKS[framework].distribution} {version}, Python {machine['python']}, "
+        f"{machine['processor']}, {machine['usable_cores']} cores; {seeds} seeds. "
+        f"Again: `nox -s tune -- --framework {framework} --model {model}`",
+    ]
+    for rows, recipe in recipes.items():
+        own = [trial for trial in trials if trial.rows == rows]
+        chosen = best(own)
+        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. The recipe: {words(recipe)}.", ""]
+        lines += ["| tried | train, s | times the recipe's | accuracy, the least | |", "|---|--:|--:|--:|---|"]
+        for trial in own:
+            if trial.error:
+                lines.append(f"| {words(trial.change)} | | | | {trial.error} |")
+                continue
+            verdict = "**chosen**" if trial is chosen else "" if trial.reached else "below the target"
+            ratio = f"{trial.median / own[0].median:.2f}" if own[0].seconds else ""
+            lines.append(
+                f"| {words(trial.change)} | {trial.median:.3g} | {ratio} | {min(trial.accuracies):.4f} | {verdict} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def keep(section: str, path: Path = RECIPES) -> None:
+    """Puts a section into the file, in the place of the one with the same heading, or at its end."""
+    heading = section.partition("\n")[0]
+    text = path.read_text() if path.exists() else ""
+    old = re.compile(rf"^{re.escape(heading)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    text = old.sub(lambda _: section + "\n", text) if old.search(text) else f"{text.rstrip()}\n\n{section}"
+    replace_file(path, lambda beside: beside.write_text(text.strip() + "\n"))
