@@ -10,10 +10,8 @@ with Adapter() as adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the harness, which stays small, reads this file too
@@ -47,10 +45,10 @@ class Adapter(ABC):
     log: Path | None = None
     """Where the engine writes its log, once started, if it writes one."""
 
-    def __init__(self, track: str = "tuned", change: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """`change`: what takes the place of parts of the recipe, when better ones are looked for."""
+    def __init__(self, track: str = "tuned", instead: dict[str, Any] | None = None) -> None:
+        """`instead`: what takes the place of the track's recipe, when a better one is looked for."""
         self.track = track
-        self.change = change
+        self.instead = instead
 
     def supports(self, model: str) -> str | None:
         """None, or the reason why this framework cannot train `model`."""
@@ -82,8 +80,8 @@ class Adapter(ABC):
         `streamed`: from the disk, since they would not fit in memory.
         """
 
-    def candidates(self, model: str) -> list[dict[str, Any]]:
-        """Other recipes that an expert might hold to be faster: what nox -s tune tries, each as a `change`."""
+    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
+        """Other recipes that an expert might hold to be faster: what nox -s tune tries."""
         return []
 
     @abstractmethod

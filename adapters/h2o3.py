@@ -104,7 +104,7 @@ class H2O(Adapter):
     def train(self, table: h2o.H2OFrame, model: str, seed: int) -> H2OEstimator:
         if "species" not in table.columns:
             raise NoSpecies
-        recipe = self.recipe(model, table.nrow) | self.change
+        recipe = dict(self.instead or self.recipe(model, table.nrow))
         if model == "logistic":
             estimator = H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **recipe)
         else:
@@ -127,21 +127,25 @@ class H2O(Adapter):
             recipe |= {"adaptive_rate": False, "rate": 0.03, "rate_annealing": 3e-5}
         return recipe
 
-    def candidates(self, model: str) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
+        recipe = self.recipe(model, rows)
+        changes: list[dict[str, Any]]
         if model == "logistic":
-            return [
-                *({"objective_epsilon": epsilon} for epsilon in (1e-2, 1e-3, 1e-4)),
+            changes = [
+                *({"objective_epsilon": epsilon} for epsilon in (1e-2, 1e-4)),
+                *({"gradient_epsilon": epsilon} for epsilon in (1e-1, 1e-2)),
                 *({"max_iterations": most} for most in (5, 10, 20)),
                 *({"solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
             ]
-        quiet = {"variable_importances": False, "diagnostics": False, "score_training_samples": 1000}
-        return [
-            quiet,
-            *({"rate": rate, "rate_annealing": annealing} for rate in (0.01, 0.03) for annealing in (1e-5, 3e-5, 1e-4)),
-            *({"train_samples_per_iteration": samples} for samples in (0, -1)),
-            *({"mini_batch_size": size} for size in (8, 32)),
-            {"adaptive_rate": True},
-        ]
+        else:
+            changes = [
+                {"variable_importances": False, "diagnostics": False, "score_training_samples": 1000},
+                *({"rate": rate, "rate_annealing": fall} for rate in (0.01, 0.03) for fall in (1e-5, 3e-5, 1e-4)),
+                *({"train_samples_per_iteration": samples} for samples in (0, -1)),
+                *({"mini_batch_size": size} for size in (8, 32)),
+                {"adaptive_rate": True},
+            ]
+        return [recipe | change for change in changes]
 
     def predict(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.int8]:
         return self._fetch(model.predict(table), ["predict"])[:, 0].astype(np.int8)

@@ -137,7 +137,7 @@ class PyTorch(Adapter):
             raise NoSpecies
         torch.manual_seed(seed)
         net = Net(model).to(self.device)
-        recipe = self.recipe(model, len(table)) | self.change
+        recipe = dict(self.instead or self.recipe(model, len(table)))
         if "data" in recipe:
             self._train_by_loader(net, table, **recipe)
         elif "batch" in recipe:
@@ -156,7 +156,7 @@ class PyTorch(Adapter):
         plan = schedule(rows)
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.1 if model == "mlp" else 0.003}
 
-    def candidates(self, model: str) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
         if model == "logistic":
             return [{"tolerance": tolerance} for tolerance in (1e-4, 1e-5, 1e-6)] + [
                 {"batch": batch, "epochs": 1, "learning_rate": rate} for batch in (2048, 8192) for rate in (0.03, 0.1)

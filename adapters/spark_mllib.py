@@ -144,7 +144,7 @@ class Spark(Adapter):
     def train(self, table: Table, model: str, seed: int) -> Model:
         if "species" not in table.frame.columns:
             raise NoSpecies
-        recipe = self.recipe(model, table.rows) | self.change
+        recipe = dict(self.instead or self.recipe(model, table.rows))
         if model == "logistic":
             # It scales the features itself, and takes its coefficients back to cm.
             stages = [LogisticRegression(labelCol="species", **recipe).fit(table.frame)]
@@ -170,16 +170,20 @@ class Spark(Adapter):
         # More iterations learn few flowers by heart.
         return {"tol": 1e-4, "maxIter": 60 if rows >= 1_000 else 20}
 
-    def candidates(self, model: str) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
         if model == "logistic":
             return [
                 *({"tol": tolerance} for tolerance in (1e-1, 3e-2, 1e-3)),
-                *({"maxIter": most} for most in (5, 10)),
-                *({"maxBlockSizeInMB": size} for size in (0.1, 1.0, 16.0)),
+                *({"tol": 1e-2, "maxIter": most} for most in (5, 10)),
+                *({"tol": 1e-2, "maxBlockSizeInMB": size} for size in (0.1, 1.0, 16.0)),
             ]
         return [
-            *({"blockSize": size} for size in (512, 2048)),
-            *({"sample_rows": sample, "maxIter": most} for sample in (20_000, 50_000) for most in (5, 10, 20)),
+            *({"tol": 1e-4, "maxIter": 60, "blockSize": size} for size in (512, 2048)),
+            *(
+                {"tol": 1e-4, "sample_rows": sample, "maxIter": most}
+                for sample in (20_000, 50_000)
+                for most in (5, 10, 20)
+            ),
         ]
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:

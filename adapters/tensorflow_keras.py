@@ -128,7 +128,7 @@ class TensorFlow(Adapter):
                 keras.layers.Dense(3),
             ]
         )
-        recipe = self.recipe(model, len(table)) | self.change
+        recipe = dict(self.instead or self.recipe(model, len(table)))
         if "data" in recipe:
             self._fit(network, table, **recipe)
         else:
@@ -143,7 +143,7 @@ class TensorFlow(Adapter):
         rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.002}[model]
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": rate}
 
-    def candidates(self, model: str) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
         rates = (0.001, 0.002, 0.004) if model == "deep" else (0.03, 0.1)
         return [
             {"batch": batch, "epochs": epochs, "learning_rate": rate}

@@ -226,8 +226,7 @@ def tune_(
     """
     sizes = rows or [10_000, 100_000, 1_000_000]
     trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))
-    adapter = registry.FRAMEWORKS[framework].create()
-    section = tune.markdown(framework, model, {size: adapter.recipe(model, size) for size in sizes}, trials)
+    section = tune.markdown(framework, model, trials)
     console.print(section, soft_wrap=True, markup=False)
     if keep:
         tune.keep(section)

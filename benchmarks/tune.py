@@ -30,10 +30,10 @@ SAME = 1.1
 
 @dataclass
 class Trial:
-    """One candidate on one number of rows: what it changes of the recipe, and per seed how it did."""
+    """One candidate on one number of rows: its recipe, and per seed how it did."""
 
     rows: int
-    change: dict[str, Any]
+    recipe: dict[str, Any]
     target: float
     seconds: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
@@ -80,13 +80,15 @@ def _sweep_size(adapter: Adapter, case: Case, seeds: int, said: Callable[[str], 
         raise BadInput("--rows 150: the real flowers are too few to tell recipes apart; name more rows")
     target = preparation.target_accuracy(case)
     test_species = preparation.test_rows(case.seed)[1]
-    trials = [Trial(case.rows, change, target) for change in ({}, *adapter.candidates(case.model))]
+    own = adapter.recipe(case.model, case.rows)
+    others = [recipe for recipe in adapter.candidates(case.model, case.rows) if recipe != own]
+    trials = [Trial(case.rows, recipe, target) for recipe in (own, *others)]
     table, test, warmup = adapter.load(inputs.train), adapter.load(inputs.test), adapter.load(inputs.warmup)
     for seed in range(-1, seeds):
         for trial in trials[max(seed, 0) :] + trials[: max(seed, 0)]:
             if trial.error:
                 continue
-            adapter.change = trial.change
+            adapter.instead = trial.recipe
             gc.collect()
             try:
                 began = time.perf_counter()
@@ -95,21 +97,21 @@ def _sweep_size(adapter: Adapter, case: Case, seeds: int, said: Callable[[str], 
                 accuracy = scores.accuracy(test_species, adapter.predict(trained, test))
             except Exception as error:
                 trial.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
-                said(f"{case.rows:,} rows, {words(trial.change)}: {trial.error}")
+                said(f"{case.rows:,} rows, {words(trial.recipe)}: {trial.error}")
                 continue
             if seed >= 0:
                 trial.seconds.append(seconds)
                 trial.accuracies.append(accuracy)
                 missed = "" if accuracy >= target else f", below {target:.4f}"
-                said(f"{case.rows:,} rows, seed {seed}, {words(trial.change)}: {seconds:.3g} s, {accuracy:.4f}{missed}")
+                said(f"{case.rows:,} rows, seed {seed}, {words(trial.recipe)}: {seconds:.3g} s, {accuracy:.4f}{missed}")
     for each in (table, test, warmup):
         adapter.release(each)
     return trials
 
 
-def words(change: dict[str, Any]) -> str:
-    """A candidate in words: `batch 2048, epochs 1`."""
-    return ", ".join(f"{name} {value}" for name, value in change.items()) or "the recipe"
+def words(recipe: dict[str, Any]) -> str:
+    """A recipe in words: `batch 2048, epochs 1`."""
+    return ", ".join(f"{name} {value}" for name, value in recipe.items())
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
@@ -120,8 +122,8 @@ def best(trials: Sequence[Trial]) -> Trial | None:
     return recipe if fastest and recipe.reached and recipe.median <= SAME * fastest.median else fastest
 
 
-def markdown(framework: str, model: str, recipes: dict[int, dict[str, Any]], trials: Sequence[Trial]) -> str:
-    """What came out, as a section of RECIPES.md. `recipes` are those in use, by rows."""
+def markdown(framework: str, model: str, trials: Sequence[Trial]) -> str:
+    """What came out, as a section of RECIPES.md."""
     machine = environment.machine()
     version = registry.FRAMEWORKS[framework].version
     seeds = max((len(trial.seconds) for trial in trials), default=0)
@@ -132,19 +134,19 @@ def markdown(framework: str, model: str, recipes: dict[int, dict[str, Any]], tri
         f"{machine['processor']}, {machine['usable_cores']} cores; {seeds} seeds. "
         f"Again: `nox -s tune -- --framework {framework} --model {model}`",
     ]
-    for rows, recipe in recipes.items():
+    for rows in dict.fromkeys(trial.rows for trial in trials):
         own = [trial for trial in trials if trial.rows == rows]
         chosen = best(own)
-        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. The recipe: {words(recipe)}.", ""]
-        lines += ["| tried | train, s | times the recipe's | accuracy, the least | |", "|---|--:|--:|--:|---|"]
+        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. First the recipe in use.", ""]
+        lines += ["| recipe | train, s | times the recipe's | accuracy, the least | |", "|---|--:|--:|--:|---|"]
         for trial in own:
             if trial.error:
-                lines.append(f"| {words(trial.change)} | | | | {trial.error} |")
+                lines.append(f"| {words(trial.recipe)} | | | | {trial.error} |")
                 continue
             verdict = "**chosen**" if trial is chosen else "" if trial.reached else "below the target"
             ratio = f"{trial.median / own[0].median:.2f}" if own[0].seconds else ""
             lines.append(
-                f"| {words(trial.change)} | {trial.median:.3g} | {ratio} | {min(trial.accuracies):.4f} | {verdict} |"
+                f"| {words(trial.recipe)} | {trial.median:.3g} | {ratio} | {min(trial.accuracies):.4f} | {verdict} |"
             )
     return "\n".join(lines) + "\n"
 
