@@ -22,9 +22,6 @@ from adapters.minibatch import schedule
 from datasets import store
 from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
-NEWTON_ROWS = 1 << 14
-"""Rows of which Newton's method takes the sums at a time: few enough to stay in the processor's cache."""
-
 
 @dataclass(frozen=True)
 class InMemory:
@@ -45,33 +42,34 @@ Table = InMemory | OnDisk
 Block = tuple[Tensor, Tensor | None]
 
 
-class Net(nn.Module):
-    """Four measurements in cm to three logits. The scaling is part of the network, and so is saved with it."""
-
-    mean: Tensor
-    scale: Tensor
+class Net(nn.Sequential):
+    """Four measurements in cm to three logits."""
 
     def __init__(self, model: str) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(4))
-        self.register_buffer("scale", torch.ones(4))
         widths = (4, *HIDDEN.get(model, ()))
         hidden = [layer for n, m in pairwise(widths) for layer in (nn.Linear(n, m), nn.ReLU())]
-        self.layers = nn.Sequential(*hidden, nn.Linear(widths[-1], 3))
+        super().__init__(*hidden, nn.Linear(widths[-1], 3))
         self.model = model
         self.recipe: dict[str, Any] = {}
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(self.scaled(x))
+    @torch.no_grad()
+    def take_cm(self, scaling: Scaling) -> None:
+        """Has a network that was trained on scaled measurements take them in cm, by weights to the same effect."""
+        first = self[0]
+        first.weight /= scaling.scale
+        first.bias -= first.weight @ scaling.mean
 
-    def scaled(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.scale
 
-    def learn_scaling(self, x: Tensor) -> None:
-        """From rows in cm, shape (n, 4). What is the same in all of them is only centred."""
+class Scaling:
+    """Takes the columns of `x`, in cm, shape (n, 4), to mean 0 and deviation 1; one that never changes, to 0."""
+
+    def __init__(self, x: Tensor) -> None:
         self.mean = x.mean(dim=0, dtype=torch.float64).float()
         self.scale = (x - self.mean).square().mean(dim=0, dtype=torch.float64).sqrt().float()
         self.scale[self.scale == 0] = 1.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.scale
 
 
 class PyTorch(Adapter):
@@ -152,36 +150,37 @@ class PyTorch(Adapter):
         if self.track == "default":
             return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
         if model == "logistic":
-            return {"tolerance": 1e-5}
+            return {"tolerance": 1e-4}
         plan = schedule(rows)
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.1 if model == "mlp" else 0.003}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        if model == "logistic":
-            return [{"tolerance": tolerance} for tolerance in (1e-4, 1e-5, 1e-6)] + [
-                {"batch": batch, "epochs": 1, "learning_rate": rate} for batch in (2048, 8192) for rate in (0.03, 0.1)
-            ]
-        rates = (0.03, 0.1) if model == "mlp" else (0.001, 0.003)
-        return [
-            {"batch": batch, "epochs": epochs, "learning_rate": rate}
-            for epochs in (1, 2)
-            for batch in (1024, 2048, 4096, 8192)
-            for rate in rates
+        batches, epochs, rates = {
+            "logistic": ((2048, 8192), (1,), (0.03, 0.1)),
+            "mlp": ((1024, 2048, 4096), (1, 2), (0.05, 0.1, 0.2)),
+            "deep": ((256, 512, 1024), (1, 2, 4), (0.001, 0.003)),
+        }[model]
+        if rows <= 10_000:
+            batches, epochs = (64, 128, 256), (5, 10, 20)
+        in_batches: list[dict[str, Any]] = [
+            {"batch": batch, "epochs": n, "learning_rate": rate} for n in epochs for batch in batches for rate in rates
         ]
+        return ([{"tolerance": t} for t in (1e-3, 1e-5, 1e-6)] if model == "logistic" else []) + in_batches
 
     def _train_by_loader(
         self, net: Net, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float
     ) -> None:
-        net.learn_scaling(table.features)
-        loader = DataLoader(TensorDataset(table.features, table.species.long()), batch_size=batch, shuffle=True)
+        scaling = Scaling(table.features)
+        dataset = TensorDataset(scaling(table.features), table.species.long())
         optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
         loss_function = nn.CrossEntropyLoss()
         for _ in range(epochs):
-            for x, y in loader:
+            for x, y in DataLoader(dataset, batch_size=batch, shuffle=True):
                 loss = loss_function(net(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
+        net.take_cm(scaling)
         net.recipe = {"solver": "SGD"}
 
     def _train_by_batches(
@@ -189,19 +188,20 @@ class PyTorch(Adapter):
     ) -> None:
         optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True)
         steps = epochs * (len(table) // batch)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        scaling = None
         for epoch in range(epochs):
-            for number, (features, species) in enumerate(self._shuffled(table, seed + epoch)):
-                if epoch == number == 0:
-                    net.learn_scaling(features)  # rows at random, and as good as all
-                x, y = net.scaled(features), species.long()
+            for features, species in self._shuffled(table, seed + epoch):
+                scaling = scaling or Scaling(features)  # of rows at random, and as good as that of all
+                x, y = scaling(features), species.long()
                 for start in range(0, len(x) - batch + 1, batch):
-                    loss = F.cross_entropy(net.layers(x[start : start + batch]), y[start : start + batch])
+                    loss = F.cross_entropy(net(x[start : start + batch]), y[start : start + batch])
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
                     rate.step()
-        net.recipe = {"solver": "Adam, fused, one cycle", "hidden": list(HIDDEN.get(net.model, ()))}
+        net.take_cm(scaling)
+        net.recipe = {"solver": "Adam, fused, cosine", "hidden": list(HIDDEN.get(net.model, ()))}
 
     @torch.inference_mode()
     def _train_by_newton(self, net: Net, table: Table, tolerance: float) -> None:
@@ -210,14 +210,14 @@ class PyTorch(Adapter):
         `tolerance` of the mean log-loss.
         """
         sample = next(self._shuffled(table, seed=0))  # brings it near the optimum, before it goes through all rows
-        net.learn_scaling(sample[0])
+        scaling = Scaling(sample[0])
         weights = torch.zeros(10, dtype=torch.float64, device=self.device)
-        weights, iterations = _newton(net, lambda: [sample], weights, tolerance)
+        weights, iterations = _newton(lambda: [sample], scaling, weights, tolerance)
         if len(table) > len(sample[0]):
-            weights, iterations = _newton(net, lambda: self._in_order(table), weights, tolerance)
-        layer = net.layers[0]
-        layer.weight[0], layer.bias[0] = 0.0, 0.0
-        layer.weight[1:], layer.bias[1:] = weights.view(5, 2)[:4].T, weights.view(5, 2)[4]
+            weights, iterations = _newton(lambda: self._in_order(table), scaling, weights, tolerance)
+        net[0].weight[0], net[0].bias[0] = 0.0, 0.0
+        net[0].weight[1:], net[0].bias[1:] = weights.view(5, 2)[:4].T, weights.view(5, 2)[4]
+        net.take_cm(scaling)
         net.recipe = {"solver": "Newton", "iterations": iterations, "regularisation": 0.0}
 
     @torch.inference_mode()
@@ -251,44 +251,43 @@ class PyTorch(Adapter):
 
 
 def _newton(
-    net: Net, blocks: Callable[[], Iterable[Block]], weights: Tensor, tolerance: float, most: int = 50
+    blocks: Callable[[], Iterable[Block]], scaling: Scaling, weights: Tensor, tolerance: float, most: int = 50
 ) -> tuple[Tensor, int]:
     """The weights, shape (10,), that maximise the likelihood of the blocks, and the number of passes over them."""
     best, loss_before = weights, torch.inf
     for iteration in range(1, most + 1):
-        loss, gradient, hessian = _likelihood(net, blocks(), weights)
+        loss, gradient, hessian = _likelihood(blocks(), scaling, weights)
         if loss > loss_before:  # the step was too long
             weights = (weights + best) / 2
             continue
         best, loss_before = weights, loss
         # Where the classes can be told apart without error, the curvature vanishes.
         step = torch.linalg.solve(hessian + 1e-7 * torch.eye(10, dtype=torch.float64, device=hessian.device), gradient)
-        if gradient @ step / 2 < tolerance:
-            return best, iteration
         weights = weights - step
+        if gradient @ step / 2 < tolerance:
+            return weights, iteration
     return best, most
 
 
-def _likelihood(net: Net, blocks: Iterable[Block], weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _likelihood(blocks: Iterable[Block], scaling: Scaling, weights: Tensor) -> tuple[float, Tensor, Tensor]:
     """Mean log-loss, its gradient, shape (10,), and its second derivatives, shape (10, 10).
 
-    Sums of a piece are taken in float32, and added up in float64: over many rows float32 would lose the small terms.
+    Sums of a block are taken in float32, and added up in float64: over many rows float32 would lose the small terms.
     """
-    loss, gradient, hessian = (
-        torch.zeros(shape, dtype=torch.float64, device=weights.device) for shape in ((), (5, 2), (5, 2, 5, 2))
+    gradient, hessian = (
+        torch.zeros(shape, dtype=torch.float64, device=weights.device) for shape in ((5, 2), (5, 2, 5, 2))
     )
     same_class = hessian.diagonal(dim1=1, dim2=3)  # shape (5, 5, 2), a view
-    w = weights.view(5, 2).float()
-    n_rows = 0
+    loss, n_rows = 0.0, 0
     for features, species in blocks:
-        for x, y in zip(features.split(NEWTON_ROWS), species.long().split(NEWTON_ROWS), strict=True):
-            n_rows += len(x)
-            x = F.pad(net.scaled(x), (0, 1), value=1.0)  # the fifth is the intercept's
-            log_p = F.pad(x @ w, (1, 0)).log_softmax(dim=1)
-            loss += F.nll_loss(log_p, y, reduction="sum")
-            p = log_p[:, 1:].exp()
-            gradient += x.T @ (p - F.one_hot(y, 3)[:, 1:])
-            px = (x[:, :, None] * p[:, None, :]).view(-1, 10)
-            hessian -= (px.T @ px).view(5, 2, 5, 2)
-            same_class += (x.T @ px).view(5, 5, 2)
+        x = F.pad(scaling(features), (0, 1), value=1.0)  # the fifth is the intercept's
+        y = species.long()
+        log_p = F.pad(x @ weights.view(5, 2).float(), (1, 0)).log_softmax(dim=1)
+        p = log_p[:, 1:].exp()
+        px = (x[:, :, None] * p[:, None, :]).view(-1, 10)
+        loss += F.nll_loss(log_p, y, reduction="sum").item()
+        gradient += x.T @ (p - F.one_hot(y, 3)[:, 1:])
+        hessian -= (px.T @ px).view(5, 2, 5, 2)
+        same_class += (x.T @ px).view(5, 5, 2)
+        n_rows += len(x)
     return loss / n_rows, gradient.view(10) / n_rows, hessian.view(10, 10) / n_rows
