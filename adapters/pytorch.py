@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from adapters.base import HIDDEN, Adapter, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
-from adapters.minibatch import schedule
+from adapters.minibatch import candidates, schedule
 from datasets import store
 from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
@@ -152,20 +152,16 @@ class PyTorch(Adapter):
         if model == "logistic":
             return {"tolerance": 1e-4}
         plan = schedule(rows)
-        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.1 if model == "mlp" else 0.003}
+        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.2 if model == "mlp" else 0.003}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        batches, epochs, rates = {
-            "logistic": ((2048, 8192), (1,), (0.03, 0.1)),
-            "mlp": ((1024, 2048, 4096), (1, 2), (0.05, 0.1, 0.2)),
-            "deep": ((256, 512, 1024), (1, 2, 4), (0.001, 0.003)),
-        }[model]
-        if rows <= 10_000:
-            batches, epochs = (64, 128, 256), (5, 10, 20)
-        in_batches: list[dict[str, Any]] = [
-            {"batch": batch, "epochs": n, "learning_rate": rate} for n in epochs for batch in batches for rate in rates
+        rates = {"logistic": (0.03, 0.1), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
+        newton: list[dict[str, Any]] = [{"tolerance": t} for t in (1e-3, 1e-5, 1e-6)] if model == "logistic" else []
+        return newton + [
+            {"batch": batch, "epochs": epochs, "learning_rate": rate}
+            for batch, epochs in candidates(rows)
+            for rate in rates
         ]
-        return ([{"tolerance": t} for t in (1e-3, 1e-5, 1e-6)] if model == "logistic" else []) + in_batches
 
     def _train_by_loader(
         self, net: Net, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float

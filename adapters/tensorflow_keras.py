@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from adapters.base import HIDDEN, Adapter, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.hushed import hushed
-from adapters.minibatch import schedule
+from adapters.minibatch import candidates, schedule
 from datasets import store
 from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
@@ -120,19 +120,9 @@ class TensorFlow(Adapter):
         if not table.has_species:
             raise NoSpecies
         keras.utils.set_random_seed(seed)
-        network = keras.Sequential(
-            [
-                keras.Input((4,)),
-                keras.layers.Normalization(),
-                *(keras.layers.Dense(width, activation="relu") for width in HIDDEN.get(model, ())),
-                keras.layers.Dense(3),
-            ]
-        )
-        recipe = dict(self.instead or self.recipe(model, len(table)))
-        if "data" in recipe:
-            self._fit(network, table, **recipe)
-        else:
-            self._train_by_blocks(network, table, model, seed, **recipe)
+        recipe = dict(self.instead or self.recipe(model, len(table), isinstance(table, OnDisk)))
+        train = self._fit if "data" in recipe else self._train_by_blocks
+        network = train(table, model, seed, **recipe)
         recipe |= {"solver": "Adam", "hidden": list(HIDDEN.get(model, ())), "streamed": isinstance(table, OnDisk)}
         return Model(network, recipe)
 
@@ -140,50 +130,53 @@ class TensorFlow(Adapter):
         if self.track == "default":
             return {"data": "fit", "batch": 32, "epochs": 5, "learning_rate": 0.001}
         plan = schedule(rows)
-        rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.002}[model]
+        rate = {"logistic": 0.2, "mlp": 0.2, "deep": 0.002}[model]
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": rate}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        rates = (0.001, 0.002, 0.004) if model == "deep" else (0.03, 0.1)
+        rates = {"logistic": (0.1, 0.2), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         return [
             {"batch": batch, "epochs": epochs, "learning_rate": rate}
-            for epochs in (1, 2)
-            for batch in (1024, 2048, 4096, 8192)
+            for batch, epochs in candidates(rows)
             for rate in rates
         ]
 
     def _fit(
-        self, network: keras.Model, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float
-    ) -> None:
-        network.layers[0].adapt(table.features)
+        self, table: Table, model: str, seed: int, data: str, batch: int, epochs: int, learning_rate: float
+    ) -> keras.Model:
+        assert isinstance(table, InMemory)
+        normalization = keras.layers.Normalization()
+        normalization.adapt(table.features)
+        network = _network(model, normalization)
         network.compile(
             optimizer=keras.optimizers.Adam(learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         network.fit(table.features, table.species, batch_size=batch, epochs=epochs, verbose=0)
+        return network
 
     def _train_by_blocks(
-        self,
-        network: keras.Model,
-        table: Table,
-        model: str,
-        seed: int,
-        batch: int,
-        epochs: int,
-        learning_rate: float,
-    ) -> None:
+        self, table: Table, model: str, seed: int, batch: int, epochs: int, learning_rate: float
+    ) -> keras.Model:
+        network = _network(model)
         if model not in self._trainers:
-            self._trainers[model] = _Trainer(network)
+            self._trainers[model] = _Trainer(_network(model))
         trainer = self._trainers[model]
-        scaling = network.layers[0]
         trainer.begin(network)
-        steps = tf.constant(epochs * (len(table) // batch), tf.float32)
+        steps = epochs * (len(table) // batch)
+        mean = None
         for epoch in range(epochs):
-            for number, (features, species) in enumerate(_shuffled(table, seed + epoch)):
-                if epoch == number == 0:
-                    scaling.adapt(features)  # rows at random, and as good as all
-                trainer.learn(scaling(features), species, tf.constant(batch), steps, tf.constant(learning_rate))
+            for features, species in _shuffled(table, seed + epoch):
+                if mean is None:  # of rows at random, and as good as that of all
+                    mean, variance = tf.nn.moments(features, axes=[0])
+                    scale = tf.sqrt(tf.where(variance > 0, variance, 1.0))
+                trainer.learn((features - mean) / scale, species, batch, float(steps), learning_rate)
         trainer.end(network)
+        # So it takes measurements in cm, to the same effect.
+        first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
+        first.kernel.assign(first.kernel / scale[:, None])
+        first.bias.assign_sub(tf.linalg.matvec(first.kernel, mean, transpose_a=True))
+        return network
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
         logits = (model.forward(x) for x, _ in _in_order(table))
@@ -217,10 +210,8 @@ class _Trainer:
     Compiled once a model, and used for every training of it, from whatever weights and at whatever size.
     """
 
-    def __init__(self, like: keras.Model) -> None:
-        self.network = keras.Sequential(
-            [keras.Input((4,)), *(keras.layers.Dense.from_config(layer.get_config()) for layer in like.layers[1:])]
-        )
+    def __init__(self, network: keras.Model) -> None:
+        self.network = network
         self.optimizer = keras.optimizers.Adam()
         self.optimizer.build(self.network.trainable_variables)
 
@@ -254,6 +245,11 @@ class _Trainer:
                 logits = self.network(x[rows], training=True)
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y[rows], logits))
             self.optimizer.apply(tape.gradient(loss, self.network.trainable_variables))
+
+
+def _network(model: str, *before: keras.layers.Layer) -> keras.Model:
+    hidden = [keras.layers.Dense(width, activation="relu") for width in HIDDEN.get(model, ())]
+    return keras.Sequential([keras.Input((4,)), *before, *hidden, keras.layers.Dense(3)])
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
