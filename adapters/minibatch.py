@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 LARGEST_BATCH = 8192
 
@@ -35,9 +36,7 @@ def schedule(rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Sc
 def candidates(rows: int) -> list[tuple[int, int]]:
     """Batches and epochs that are worth a try."""
     if rows <= 10_000:
-        batches, epochs = (64, 128, 256), (2, 5, 10)
-    elif rows <= 100_000:
-        batches, epochs = (256, 512, 1024), (1, 2, 4)
-    else:
-        batches, epochs = (512, 1024, 2048, 4096), (1, 2)
-    return [(batch, number) for number in epochs for batch in batches]
+        return list(product((64, 128, 256), (2, 5, 10)))
+    if rows <= 100_000:
+        return list(product((256, 512, 1024), (1, 2, 4)))
+    return list(product((512, 1024, 2048, 4096), (1, 2)))

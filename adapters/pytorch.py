@@ -28,7 +28,7 @@ class InMemory:
     """All rows, on the device: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
 
     features: Tensor
-    species: Tensor | None
+    species: Any
 
     def __len__(self) -> int:
         return len(self.features)
@@ -39,7 +39,7 @@ class InMemory:
 
 
 Table = InMemory | OnDisk
-Block = tuple[Tensor, Tensor | None]
+Block = tuple[Tensor, Any]  # features, and species or None
 
 
 class Net(nn.Sequential):
@@ -56,8 +56,9 @@ class Net(nn.Sequential):
     def take_cm(self, scaling: Scaling) -> None:
         """Has a network that was trained on scaled measurements take them in cm, by weights to the same effect."""
         first = self[0]
+        assert isinstance(first, nn.Linear)
         first.weight /= scaling.scale
-        first.bias -= first.weight @ scaling.mean
+        first.bias.sub_(first.weight @ scaling.mean)
 
 
 class Scaling:
@@ -151,7 +152,7 @@ class PyTorch(Adapter):
             return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
         if model == "logistic":
             return {"tolerance": 1e-4}
-        plan = schedule(rows)
+        plan = schedule(rows) if model == "mlp" else schedule(rows, largest_batch=512, least_steps=190)
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.2 if model == "mlp" else 0.003}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
@@ -164,8 +165,9 @@ class PyTorch(Adapter):
         ]
 
     def _train_by_loader(
-        self, net: Net, table: InMemory, data: str, batch: int, epochs: int, learning_rate: float
+        self, net: Net, table: Table, data: str, batch: int, epochs: int, learning_rate: float
     ) -> None:
+        assert isinstance(table, InMemory)
         scaling = Scaling(table.features)
         dataset = TensorDataset(scaling(table.features), table.species.long())
         optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
@@ -196,6 +198,7 @@ class PyTorch(Adapter):
                     loss.backward()
                     optimizer.step()
                     rate.step()
+        assert scaling
         net.take_cm(scaling)
         net.recipe = {"solver": "Adam, fused, cosine", "hidden": list(HIDDEN.get(net.model, ()))}
 
@@ -211,8 +214,8 @@ class PyTorch(Adapter):
         weights, iterations = _newton(lambda: [sample], scaling, weights, tolerance)
         if len(table) > len(sample[0]):
             weights, iterations = _newton(lambda: self._in_order(table), scaling, weights, tolerance)
-        net[0].weight[0], net[0].bias[0] = 0.0, 0.0
-        net[0].weight[1:], net[0].bias[1:] = weights.view(5, 2)[:4].T, weights.view(5, 2)[4]
+        coefficients = F.pad(weights.view(5, 2), (1, 0)).float()
+        net.load_state_dict({"0.weight": coefficients[:4].T, "0.bias": coefficients[4]})
         net.take_cm(scaling)
         net.recipe = {"solver": "Newton", "iterations": iterations, "regularisation": 0.0}
 

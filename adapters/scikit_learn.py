@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sklearn
@@ -23,7 +23,7 @@ from datasets import store
 from datasets.streaming import InMemory, OnDisk, fill, load
 
 Table = InMemory | OnDisk
-Model = Pipeline | LogisticRegression | MLPClassifier
+Model: TypeAlias = Pipeline | LogisticRegression | MLPClassifier
 LARGEST_FULL_BATCH = 1 << 22
 """Rows up to which `logistic` is fitted to all of them at once, which takes several times their memory."""
 
@@ -76,7 +76,9 @@ class ScikitLearn(Adapter):
         if model == "logistic" and rows <= LARGEST_FULL_BATCH and not streamed:
             return {"solver": "newton-cholesky", "tol": 1e-3, "sample_rows": 100_000}
         # The rate does not decay here, so the same accuracy takes smaller batches.
-        plan = schedule(rows, largest_batch=1024, least_steps=800)
+        plan = schedule(
+            rows, largest_batch=256 if model == "deep" else 1024, least_steps=380 if model == "deep" else 800
+        )
         rate = {"logistic": 0.03, "mlp": 0.03, "deep": 0.001}[model]
         return {"epochs": plan.epochs, "batch_size": plan.batch, "learning_rate_init": rate}
 

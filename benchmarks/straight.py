@@ -74,30 +74,31 @@ def pytorch(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[
 
     def train() -> Any:
         torch.manual_seed(0)
-        net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+        first = nn.Linear(4, 16)
+        net = nn.Sequential(first, nn.ReLU(), nn.Linear(16, 3))
         optimizer = torch.optim.Adam(net.parameters(), lr=peak, fused=True)
         steps = epochs * (len(features) // batch)
-        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=peak, total_steps=steps)
+        rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         loss_function = nn.CrossEntropyLoss()
-        mean = scale = None
+        sample = features[torch.randperm(len(features))[: store.GROUP_ROWS]]
+        mean, scale = sample.mean(0), sample.std(0)
         for _ in range(epochs):
             for rows in torch.randperm(len(features)).split(store.GROUP_ROWS):
-                x, y = features[rows], species[rows].long()
-                if mean is None:
-                    mean, scale = x.mean(0), x.std(0)
-                x = (x - mean) / scale
+                x, y = (features[rows] - mean) / scale, species[rows].long()
                 for start in range(0, len(x) - batch + 1, batch):
                     optimizer.zero_grad()
                     loss_function(net(x[start : start + batch]), y[start : start + batch]).backward()
                     optimizer.step()
                     rate.step()
-        return net, mean, scale
+        with torch.no_grad():
+            first.weight /= scale
+            first.bias.sub_(first.weight @ mean)
+        return net
 
     @torch.inference_mode()
     def predict(model: Any) -> Any:
-        net, mean, scale = model
         pieces = features.split(store.GROUP_ROWS)
-        return torch.cat([net((x - mean) / scale).argmax(1).to(torch.int8) for x in pieces]).numpy()
+        return torch.cat([model(x).argmax(1).to(torch.int8) for x in pieces]).numpy()
 
     return train, predict
 

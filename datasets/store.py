@@ -40,7 +40,7 @@ MANIFEST = "_manifest.json"
 SCHEMA = pa.schema([(name, pa.float32()) for name in FEATURES] + [("species", pa.int8())])
 
 
-Rows = tuple[NDArray[np.float32], NDArray[np.int8] | None]
+Rows = tuple[NDArray[np.float32], Any]
 """Features in cm, shape (n, 4), and species codes, shape (n,), or None where there are no species."""
 
 

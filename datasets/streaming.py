@@ -27,10 +27,10 @@ IN_MEMORY = 3
 
 @dataclass(frozen=True)
 class InMemory:
-    """All rows, as two arrays: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
+    """All rows, as two arrays: features in cm, shape (n_rows, 4), and species codes, int8, shape (n_rows,), or None."""
 
     features: NDArray[np.float32]
-    species: NDArray[np.int8] | None
+    species: Any
 
     def __len__(self) -> int:
         return len(self.features)
@@ -111,7 +111,7 @@ def fill(out: NDArray[Any], pieces: Iterable[NDArray[Any]]) -> NDArray[Any]:
     return out
 
 
-def _blocks(features: NDArray[np.float32], species: NDArray[np.int8] | None) -> Iterator[Rows]:
+def _blocks(features: NDArray[np.float32], species: Any) -> Iterator[Rows]:
     for start in range(0, len(features), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
         yield features[rows], None if species is None else species[rows]
