@@ -152,7 +152,7 @@ class PyTorch(Adapter):
             return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
         if model == "logistic":
             return {"tolerance": 1e-4}
-        plan = schedule(rows) if model == "mlp" else schedule(rows, largest_batch=512, least_steps=190)
+        plan = schedule(rows) if model == "mlp" else schedule(rows, 512, 190)
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.2 if model == "mlp" else 0.003}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:

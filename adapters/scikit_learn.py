@@ -76,14 +76,12 @@ class ScikitLearn(Adapter):
         if model == "logistic" and rows <= LARGEST_FULL_BATCH and not streamed:
             return {"solver": "newton-cholesky", "tol": 1e-3, "sample_rows": 100_000}
         # The rate does not decay here, so the same accuracy takes smaller batches.
-        plan = schedule(
-            rows, largest_batch=256 if model == "deep" else 1024, least_steps=380 if model == "deep" else 800
-        )
-        rate = {"logistic": 0.03, "mlp": 0.03, "deep": 0.001}[model]
+        plan = schedule(rows, 256, 380) if model == "deep" else schedule(rows, 1024, 800)
+        rate = {"logistic": 0.2, "mlp": 0.03, "deep": 0.001}[model]
         return {"epochs": plan.epochs, "batch_size": plan.batch, "learning_rate_init": rate}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        rates = {"logistic": (0.03, 0.1), "mlp": (0.01, 0.03), "deep": (0.001, 0.003)}[model]
+        rates = {"logistic": (0.1, 0.2), "mlp": (0.01, 0.03), "deep": (0.001, 0.003)}[model]
         in_batches: list[dict[str, Any]] = [
             {"epochs": epochs, "batch_size": batch, "learning_rate_init": rate}
             for batch, epochs in candidates(rows)
