@@ -45,6 +45,9 @@ class Adapter(ABC):
     log: Path | None = None
     """Where the engine writes its log, once started, if it writes one."""
 
+    serving: str
+    """How `predict_one` asks for its flower, in words."""
+
     def __init__(self, track: str = "tuned", instead: dict[str, Any] | None = None) -> None:
         """`instead`: what takes the place of the track's recipe, when a better one is looked for."""
         self.track = track

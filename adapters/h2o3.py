@@ -34,6 +34,7 @@ LIFELINE = 'exec 3<&0; "$@" & jvm=$!; (read _ <&3; kill -9 $jvm) & wait $jvm; ki
 class H2O(Adapter):
     """`default`: the estimators as they come. `tuned`: a solver that converges, and no scoring while training."""
 
+    serving = "the server, over HTTP: two Rapids expressions and POST /3/Predictions, on a frame of one row"
     _jvm: subprocess.Popen[bytes] | None = None
     _row: h2o.H2OFrame | None = None
 

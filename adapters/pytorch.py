@@ -76,6 +76,8 @@ class Scaling:
 class PyTorch(Adapter):
     """`default`: a DataLoader over a TensorDataset, as the quickstart does. `tuned`: slices of a shuffled tensor."""
 
+    serving = "the module in inference mode, on a tensor of four"
+
     def start(self, resources: Resources) -> None:
         if resources.device == "cuda" and not torch.cuda.is_available():
             raise Unavailable(f"torch {torch.__version__} finds no CUDA device that it can use")

@@ -34,6 +34,8 @@ class ScikitLearn(Adapter):
     taken into the coefficients, so that a prediction has one step less.
     """
 
+    serving = "the estimator, on an array of one row"
+
     def start(self, resources: Resources) -> None:
         self._threads = resources.threads
         self._memory_bytes = resources.memory_bytes

@@ -68,6 +68,8 @@ class Model:
 class TensorFlow(Adapter):
     """`default`: compile and fit, as the quickstart does. `tuned`: one tf.function takes the steps of a whole block."""
 
+    serving = "a concrete tf.function, on a tensor of one row"
+
     def start(self, resources: Resources) -> None:
         with hushed():
             gpus = tf.config.list_physical_devices("GPU")

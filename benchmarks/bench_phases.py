@@ -122,7 +122,9 @@ def test_quality(case: Case, inputs: Inputs, warm: Pass, journal: Journal, pytes
     size = sum(path.stat().st_size for path in warm.folder.rglob("*") if path.is_file())
     first = pytestconfig.option.launch == 1
     build = adapter.build() if first else {}
-    journal.write("model", recipe=adapter.describe(warm.model), build=build, model_bytes=size)
+    journal.write(
+        "model", recipe=adapter.describe(warm.model) | {"predict_one": adapter.serving}, build=build, model_bytes=size
+    )
     if inputs.test or first:
         _score(case, inputs.test, warm, journal)
     journal.end([])
