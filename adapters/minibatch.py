@@ -38,5 +38,5 @@ def candidates(rows: int) -> list[tuple[int, int]]:
     if rows <= 10_000:
         return list(product((64, 128, 256), (2, 5, 10)))
     if rows <= 100_000:
-        return list(product((256, 512, 1024), (1, 2, 4)))
+        return list(product((256, 512, 1024), (1, 2)))
     return list(product((512, 1024, 2048, 4096), (1, 2)))
