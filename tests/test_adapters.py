@@ -18,7 +18,7 @@ from adapters.base import Adapter, Resources
 from adapters.errors import exhausted_memory
 from datasets import store
 from datasets.flowers import real_flowers
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT, Command, missing, one_line
 from tests.contract import AdapterContract
 
 GIB = 1 << 30
@@ -206,23 +206,22 @@ sys.stdin.read()
     python.stdout.close()
 
 
-@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o", "spark"])
-def test_deep_is_trained_as_well(framework: str, command, tmp_path: Path) -> None:
+DEEP = ("--model", "deep", "--track", "default", "--data", ROOT / "datasets" / "iris.csv", "--output")
+
+
+@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o"])
+def test_deep_is_trained_as_well(framework: str, command: Command, tmp_path: Path) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
-    words = [
-        "--framework",
-        framework,
-        "--model",
-        "deep",
-        "--track",
-        "default",
-        "--data",
-        ROOT / "datasets" / "iris.csv",
-    ]
-    done = command("adapters", "train", *words, "--output", tmp_path / "model")
+    done = command("adapters", "train", "--framework", framework, *DEEP, tmp_path / "model")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "model" / "model.json").exists()
+
+
+def test_spark_says_why_it_does_not_do_deep(command: Command, tmp_path: Path) -> None:
+    if reason := missing("spark"):
+        pytest.skip(reason)
+    assert "no ReLU" in one_line(command("adapters", "train", "--framework", "spark", *DEEP, tmp_path / "model"))
 
 
 def test_listing_imports_no_framework() -> None:

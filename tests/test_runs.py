@@ -228,3 +228,16 @@ def test_when_the_time_is_up_every_case_has_had_one_launch_and_resume_makes_up_f
     (folder / "plan.json").write_text(json.dumps(order | {"time_budget_s": None}))
     assert command("benchmarks", "run", "--resume", folder).returncode == 0
     assert [record.launch for record in records.read(folder)] == [1, 1, 2, 2, 3, 3]
+
+
+def test_rows_that_do_not_fit_in_the_memory_limit_are_learned_from_the_disk(command: Command, tmp_path: Path) -> None:
+    if reason := missing("scikit-learn"):
+        pytest.skip(reason)
+    words = ["--framework", "scikit-learn", "--model", "mlp", "--rows", "1e7", "--memory-limit", "480MiB"]
+    done = command("benchmarks", "run", *words, "--launches", "1", "--output", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    [record] = records.read(tmp_path / "run")
+    assert record.outcome == "ok", record.reason
+    assert record.recipe["streamed"] is True
+    assert record.quality is not None
+    assert record.quality.reached_target
