@@ -21,12 +21,13 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
 
-def schedule(rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
+def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
     """At least so many steps, of which two passes make as many as they can; large batches cost little more than small.
 
-    Below 100,000 rows, where the target accuracy is lower, a quarter of the steps. Above 2 million, larger batches.
+    Below 100,000 rows, where the target of networks is lower, they make a quarter of the steps. Above 2 million, larger
+    batches.
     """
-    if rows < 100_000:
+    if rows < 100_000 and model != "logistic":
         least_steps //= 4
     batch = min(max(2 * rows // least_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
     steps_per_epoch = rows // batch

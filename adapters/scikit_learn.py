@@ -29,8 +29,8 @@ LARGEST_FULL_BATCH = 1 << 22
 
 
 class ScikitLearn(Adapter):
-    """`default`: the estimators as they come, in a Pipeline, without regularisation. `tuned`: a solver for few columns,
-    and networks that learn in larger batches, by partial_fit, from a table that need not fit in memory; the scaling is
+    """`default`: the estimators as they come, in a Pipeline, without regularisation. `tuned`: a start from a sample, and
+    networks that learn in larger batches, by partial_fit, from a table that need not fit in memory; the scaling is
     taken into the coefficients, so that a prediction has one step less.
     """
 
@@ -76,9 +76,9 @@ class ScikitLearn(Adapter):
         if self.track == "default":
             return {}
         if model == "logistic" and rows <= LARGEST_FULL_BATCH and not streamed:
-            return {"solver": "newton-cholesky", "tol": 1e-3, "sample_rows": 100_000}
+            return {"solver": "lbfgs", "tol": 1e-3, "sample_rows": 20_000}
         # The rate does not decay here, so the same accuracy takes smaller batches.
-        plan = schedule(rows, 256, 380) if model == "deep" else schedule(rows, 1024, 800)
+        plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows, 1024, 800)
         rate = {"logistic": 0.2, "mlp": 0.03, "deep": 0.001}[model]
         return {"epochs": plan.epochs, "batch_size": plan.batch, "learning_rate_init": rate}
 
@@ -95,7 +95,7 @@ class ScikitLearn(Adapter):
             {"solver": solver, "tol": tolerance, "sample_rows": sample}
             for solver in ("lbfgs", "newton-cholesky")
             for tolerance in (1e-2, 1e-3, 1e-4)
-            for sample in (100_000, rows)
+            for sample in sorted({min(most, rows) for most in (20_000, 100_000, rows)})
         ]
 
     def _train_from_a_sample(self, table: InMemory, sample_rows: int, **recipe: Any) -> LogisticRegression:

@@ -131,7 +131,7 @@ class TensorFlow(Adapter):
     def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
         if self.track == "default":
             return {"data": "fit", "batch": 32, "epochs": 5, "learning_rate": 0.001}
-        plan = schedule(rows, 512, 190) if model == "deep" else schedule(rows)
+        plan = schedule(model, rows, 512, 190) if model == "deep" else schedule(model, rows)
         rate = {"logistic": 0.2, "mlp": 0.2, "deep": 0.003}[model]
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": rate}
 

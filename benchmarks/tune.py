@@ -137,7 +137,7 @@ def markdown(framework: str, model: str, trials: Sequence[Trial]) -> str:
     for rows in dict.fromkeys(trial.rows for trial in trials):
         own = [trial for trial in trials if trial.rows == rows]
         chosen = best(own)
-        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. First the recipe in use.", ""]
+        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. First the recipe that was in use.", ""]
         lines += ["| recipe | train, s | times the recipe's | accuracy, the least | |", "|---|--:|--:|--:|---|"]
         for trial in own:
             if trial.error:
