@@ -29,7 +29,7 @@ LARGEST_FULL_BATCH = 1 << 22
 
 
 class ScikitLearn(Adapter):
-    """`default`: the estimators as they come, in a Pipeline, without regularisation. `tuned`: a start from a sample, and
+    """`default`: the estimators as they come, in a Pipeline, without regularisation. `tuned`: from a sample on, and
     networks that learn in larger batches, by partial_fit, from a table that need not fit in memory; the scaling is
     taken into the coefficients, so that a prediction has one step less.
     """
