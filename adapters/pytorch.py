@@ -157,7 +157,7 @@ class PyTorch(Adapter):
             return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
         if model == "logistic":
             return {"tolerance": 1e-3}
-        plan = schedule(model, rows, 512, 190) if model == "deep" else schedule(model, rows)
+        plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows)
         return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.2 if model == "mlp" else 0.003}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:

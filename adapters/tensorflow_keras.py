@@ -116,7 +116,9 @@ class TensorFlow(Adapter):
         if self.track == "tuned" and not table.fits(self._memory_bytes):
             return table
         features, species = store.read_groups(table.groups)
-        return InMemory(tf.constant(features), None if species is None else tf.constant(species))
+        # tf.constant would take twice the memory while it copies.
+        features = tf.experimental.dlpack.from_dlpack(features.__dlpack__())
+        return InMemory(features, None if species is None else tf.constant(species))
 
     def train(self, table: Table, model: str, seed: int) -> Model:
         if not table.has_species:

@@ -210,7 +210,10 @@ def read(path: Path) -> Rows:
 def read_groups(groups: Sequence[RowGroup]) -> Rows:
     """The rows of some row groups, one group after another, as `read` gives all of them."""
     n_rows = sum(group.rows for group in groups)
-    features = np.empty((n_rows, len(FEATURES)), dtype=np.float32)
+    # At an address that is a multiple of 64, so that a framework can take the memory as it is.
+    memory = np.empty(n_rows * len(FEATURES) + 16, np.float32)
+    start = -memory.ctypes.data % 64 // memory.itemsize
+    features = memory[start : start + n_rows * len(FEATURES)].reshape(n_rows, len(FEATURES))
     species = np.empty(n_rows, dtype=np.int8) if groups[0].has_species else None
     columns = [*FEATURES, *(["species"] if species is not None else [])]
     at = 0
