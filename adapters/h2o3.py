@@ -119,15 +119,14 @@ class H2O(Adapter):
         if model == "logistic":
             return {"solver": "L_BFGS", "max_iterations": 12}
         # So many visits to rows, fewer where the target accuracy is lower; and one scoring, at the end.
-        visits = 300_000 if rows >= 100_000 else 30_000
+        visits = 30_000 if rows < 100_000 else 300_000 if model == "mlp" else 100_000
         recipe = {"epochs": max(1.0, visits / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
         if rows < 1_000:
             # Few rows are not learned by heart, and not handed round: by one thread, in one go.
             return recipe | {"epochs": 100.0, "train_samples_per_iteration": 100 * rows, "reproducible": True}
-        if model == "mlp":
-            # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
-            recipe |= {"adaptive_rate": False, "rate": 0.03, "rate_annealing": 3e-5, "train_samples_per_iteration": -1}
-        return recipe
+        # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
+        rate = {"rate": 0.03, "rate_annealing": 3e-5} if model == "mlp" else {"rate": 0.005, "rate_annealing": 1e-4}
+        return recipe | rate | {"adaptive_rate": False, "train_samples_per_iteration": -1}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
         recipe = self.recipe(model, rows)
