@@ -117,7 +117,7 @@ class H2O(Adapter):
         if self.track == "default":
             return {}
         if model == "logistic":
-            return {"solver": "L_BFGS", "max_iterations": 12}
+            return {"solver": "L_BFGS", "max_iterations": 10}
         # So many visits to rows, fewer where the target accuracy is lower; and one scoring, at the end.
         visits = 30_000 if rows < 100_000 else 300_000 if model == "mlp" else 100_000
         recipe = {"epochs": max(1.0, visits / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
@@ -133,7 +133,7 @@ class H2O(Adapter):
         changes: list[dict[str, Any]]
         if model == "logistic":
             changes = [
-                *({"max_iterations": most} for most in (8, 10, 15, 30)),
+                *({"max_iterations": most} for most in (8, 12, 15, 30)),
                 *({"max_iterations": 100, "objective_epsilon": epsilon} for epsilon in (1e-2, 1e-3, 1e-4)),
                 {"max_iterations": 100, "gradient_epsilon": 1e-2},
                 *({"max_iterations": 100, "solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
