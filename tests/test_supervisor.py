@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from adapters import registry
-from benchmarks import supervisor
+from benchmarks import preparation, supervisor
 from benchmarks.cases import Case
 from benchmarks.environment import usable_cores
 from benchmarks.processes import TELLS_SHARED
@@ -35,6 +35,12 @@ def supervise(folder: Path, script: str, limits: Limits) -> Record:
     """The record of a case whose process runs `script`."""
     argv = [sys.executable, "-c", BEGIN_TRAIN + script, str(folder / "case")]
     return supervisor.run(CASE, limits, folder / "case", "a run", argv=argv)
+
+
+def measure(case: Case, limits: Limits, folder: Path, argv: list[str] | None = None) -> Record:
+    """The record of a real case, whose data is made before."""
+    preparation.make(case.rows, case.seed)
+    return supervisor.run(case, limits, folder, "a run", argv=argv)
 
 
 def descendants() -> list[psutil.Process]:
@@ -202,13 +208,14 @@ def test_an_exhausted_java_heap_is_told_from_our_limit(
         monkeypatch.setenv("HINDER", "train heap")
     case = Case(framework, "mlp", rows)
     argv = supervisor.command(case, Limits(300.0, given * MIB), (tmp_path / "case").resolve())
-    record = supervisor.run(case, Limits(300.0, 8192 * MIB), tmp_path / "case", "a run", argv=argv)
+    record = measure(case, Limits(300.0, 8192 * MIB), tmp_path / "case", argv)
     assert record.outcome == "out-of-memory", record.reason
     assert record.reason is not None
     assert record.reason.startswith("the Java heap memory was exhausted, which is sized from the limit of 0.")
 
 
 def test_phases_and_the_harness_add_up_to_the_time_seen_from_outside(tmp_path: Path) -> None:
+    preparation.make(20_000, 0)
     began = time.monotonic()
     record = supervisor.run(Case("scikit-learn", "mlp", 20_000), Limits(600, 4096 * MIB), tmp_path / "case", "a run")
     outside = time.monotonic() - began
@@ -232,8 +239,8 @@ def test_a_framework_uses_the_threads_that_it_was_given(framework: str, threads:
         pytest.skip(f"there are {usable_cores()} cores to use")
     # As large as gives a training of a second or so, which the samples from outside can tell.
     java = registry.FRAMEWORKS[framework].java
-    case = Case(framework, "logistic" if java else "mlp", 100_000 if java else 200_000, threads=threads)
-    record = supervisor.run(case, Limits(600, 8192 * MIB, rounds=1), tmp_path / "case", "a run")
+    case = Case(framework, "logistic" if java else "mlp", 100_000 if java else 2_000_000, threads=threads)
+    record = measure(case, Limits(600, 8192 * MIB, rounds=1), tmp_path / "case")
     assert record.outcome == "ok", record.reason
     train, memory = record.phases["train"], record.memory
     assert train.cpu_seconds is not None
@@ -256,8 +263,9 @@ from benchmarks.cases import Case
 from benchmarks.supervisor import Limits
 from datasets.synthetic import Stream
 folder = Path({str(tmp_path)!r}) / "case"
-supervisor.run(Case("scikit-learn", "mlp", 60_000), Limits(600, {2048 * MIB}), folder, "a run")
+supervisor.run(Case("scikit-learn", "mlp", 4_000_000), Limits(600, {2048 * MIB}), folder, "a run")
 """
+    preparation.make(4_000_000, 0)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     boss = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
     journal = tmp_path / "case" / "journal.jsonl"
