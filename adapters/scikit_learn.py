@@ -175,8 +175,12 @@ class ScikitLearn(Adapter):
 
 
 def _codes(model: Model, features: NDArray[np.float32]) -> NDArray[Any]:
-    """Class codes, shape (n,). A network's own `predict` finds them by a LabelBinarizer, which takes longer."""
-    return model.predict_proba(features).argmax(axis=1) if isinstance(model, MLPClassifier) else model.predict(features)
+    """Class codes, shape (n,). The estimators' own `predict` looks up classes too, which takes longer."""
+    if isinstance(model, MLPClassifier):
+        return model.predict_proba(features).argmax(axis=1)
+    if isinstance(model, LogisticRegression):
+        return model.decision_function(features).argmax(axis=1)
+    return model.predict(features)
 
 
 def _estimator(model: Model) -> LogisticRegression | MLPClassifier:
