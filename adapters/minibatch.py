@@ -16,10 +16,6 @@ class Schedule:
     epochs: int
     steps_per_epoch: int
 
-    @property
-    def steps(self) -> int:
-        return self.epochs * self.steps_per_epoch
-
 
 def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
     """At least so many steps, of which two passes make as many as they can; large batches cost little more than small.

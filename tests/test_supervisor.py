@@ -261,7 +261,6 @@ from pathlib import Path
 from benchmarks import supervisor
 from benchmarks.cases import Case
 from benchmarks.supervisor import Limits
-from datasets.synthetic import Stream
 folder = Path({str(tmp_path)!r}) / "case"
 supervisor.run(Case("scikit-learn", "mlp", 4_000_000), Limits(600, {2048 * MIB}), folder, "a run")
 """
