@@ -10,11 +10,10 @@ LARGEST_BATCH = 8192
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rows a batch, passes over the data, and batches in all of them. A last batch that is not full is left out."""
+    """Rows a batch, and passes over the data. A last batch that is not full is left out."""
 
     batch: int
     epochs: int
-    steps_per_epoch: int
 
 
 def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
@@ -26,8 +25,7 @@ def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int 
     if rows < 100_000 and model != "logistic":
         least_steps //= 4
     batch = min(max(2 * rows // least_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
-    steps_per_epoch = rows // batch
-    return Schedule(batch, -(-least_steps // steps_per_epoch), steps_per_epoch)
+    return Schedule(batch, -(-least_steps // (rows // batch)))
 
 
 def candidates(rows: int) -> list[tuple[int, int]]:
