@@ -109,7 +109,8 @@ class H2O(Adapter):
         if model == "logistic":
             estimator = H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **recipe)
         else:
-            estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **recipe)
+            start = _he(HIDDEN[model], seed) if recipe.get("initial_weights") == "He" else {}
+            estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **(recipe | start))
         estimator.train(x=list(FEATURES), y="species", training_frame=table)
         return estimator
 
@@ -119,14 +120,17 @@ class H2O(Adapter):
         if model == "logistic":
             return {"solver": "L_BFGS", "max_iterations": 10}
         # So many visits to rows, fewer where the target accuracy is lower; and one scoring, at the end.
-        visits = 30_000 if rows < 100_000 else 300_000 if model == "mlp" else 100_000
+        visits = 30_000 if rows < 100_000 else 300_000 if model == "mlp" else 200_000
         recipe = {"epochs": max(1.0, visits / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
         if rows < 1_000:
             # Few rows are not learned by heart, and not handed round: by one thread, in one go.
             return recipe | {"epochs": 100.0, "train_samples_per_iteration": 100 * rows, "reproducible": True}
         # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
-        rate = {"rate": 0.03, "rate_annealing": 3e-5} if model == "mlp" else {"rate": 0.005, "rate_annealing": 1e-4}
-        return recipe | rate | {"adaptive_rate": False, "train_samples_per_iteration": -1}
+        recipe |= {"adaptive_rate": False, "train_samples_per_iteration": -1}
+        if model == "mlp":
+            return recipe | {"rate": 0.03, "rate_annealing": 3e-5}
+        recipe |= {"epochs": visits / rows, "train_samples_per_iteration": visits}
+        return recipe | {"rate": 0.01, "rate_annealing": 1e-5, "mini_batch_size": 32, "initial_weights": "He"}
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
         recipe = self.recipe(model, rows)
@@ -137,6 +141,14 @@ class H2O(Adapter):
                 *({"max_iterations": 100, "objective_epsilon": epsilon} for epsilon in (1e-2, 1e-3, 1e-4)),
                 {"max_iterations": 100, "gradient_epsilon": 1e-2},
                 *({"max_iterations": 100, "solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
+            ]
+        elif model == "deep":
+            half = visits // 2 if (visits := recipe["train_samples_per_iteration"]) > 1 else rows
+            changes = [
+                {"epochs": half / rows, "train_samples_per_iteration": half},
+                {"mini_batch_size": 64, "rate": 0.03},
+                {"initial_weights": None},
+                {"adaptive_rate": True},
             ]
         else:
             changes = [
@@ -192,6 +204,9 @@ class H2O(Adapter):
         else:
             solver = "ADADELTA" if used["adaptive_rate"] else f"SGD, rate annealed from {used['rate']}"
             recipe = {"solver": f"{solver}, Hogwild", "hidden": used["hidden"], "epochs": used["epochs"]}
+            recipe["batch"] = used["mini_batch_size"]
+            if used["initial_weights"]:
+                recipe["initial_weights"] = "He, without biases"
         return recipe | {"threads": self._threads}
 
     def close(self) -> None:
@@ -205,3 +220,19 @@ class H2O(Adapter):
                 with contextlib.redirect_stdout(io.StringIO()):
                     connection.close()
             jvm.communicate()
+
+
+def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:
+    """Weights and biases to start from, by He and others, Delving Deep into Rectifiers, ICCV 2015.
+
+    H2O itself starts its rectifiers with small weights and biases of 0.5 and 1, so that none of them is ever off: then
+    a deep network is a linear model, and is slow to become another.
+    """
+    random = np.random.default_rng(seed)
+    sizes = (len(FEATURES), *hidden, 3)
+    shapes = list(zip(sizes[1:], sizes, strict=False))
+    weights = [random.normal(0, np.sqrt(2 / inputs), (units, inputs)).round(6) for units, inputs in shapes]
+    return {
+        "initial_weights": [h2o.H2OFrame(layer) for layer in weights],
+        "initial_biases": [h2o.H2OFrame(np.zeros((units, 1))) for units, _ in shapes],
+    }

@@ -21,12 +21,17 @@ SHARED = ("adapters.base", "adapters.minibatch", "adapters.java", "datasets.stor
 
 @dataclass(frozen=True)
 class Framework:
-    """One row of the registry. `group` is the dependency group that brings `modules`; the first module names it."""
+    """One row of the registry. `group` is the dependency group that brings `modules`; the first module names it.
+
+    `format` is what a model is saved as, `distributed` what the framework has for more than one machine.
+    """
 
     target: str
     modules: tuple[str, ...]
     distribution: str
     group: str
+    format: str
+    distributed: str = "none"
     device: str = "cpu"
     java: bool = False
     java_module: str | None = None
@@ -75,20 +80,50 @@ class Framework:
         return adapter
 
 
-_SKLEARN = Framework("adapters.scikit_learn:ScikitLearn", ("sklearn", "skops"), "scikit-learn", "scikit-learn")
-_PYTORCH = ("adapters.pytorch:PyTorch", ("torch",), "torch", "pytorch")
-_TENSORFLOW = ("adapters.tensorflow_keras:TensorFlow", ("tensorflow", "keras"), "tensorflow", "tensorflow")
+_PYTORCH = (
+    "adapters.pytorch:PyTorch",
+    ("torch",),
+    "torch",
+    "pytorch",
+    "weights (.pt)",
+    "torch.distributed, not used here",
+)
+_TENSORFLOW = (
+    "adapters.tensorflow_keras:TensorFlow",
+    ("tensorflow", "keras"),
+    "tensorflow",
+    "tensorflow",
+    "Keras (.keras)",
+    "tf.distribute, not used here",
+)
 
 FRAMEWORKS = {
-    "baseline": Framework("adapters.baseline:Baseline", ("numpy",), "numpy", "core"),
-    "scikit-learn": _SKLEARN,
+    "baseline": Framework("adapters.baseline:Baseline", ("numpy",), "numpy", "core", "JSON"),
+    "scikit-learn": Framework(
+        "adapters.scikit_learn:ScikitLearn", ("sklearn", "skops"), "scikit-learn", "scikit-learn", "skops (.skops)"
+    ),
     "pytorch-cpu": Framework(*_PYTORCH),
     "pytorch-gpu": Framework(*_PYTORCH, device="cuda"),
     "tensorflow-cpu": Framework(*_TENSORFLOW),
     "tensorflow-gpu": Framework(*_TENSORFLOW, device="cuda"),
-    "h2o": Framework("adapters.h2o3:H2O", ("h2o",), "h2o", "h2o", java=True),
+    "h2o": Framework(
+        "adapters.h2o3:H2O",
+        ("h2o",),
+        "h2o",
+        "h2o",
+        "H2O binary, for this version",
+        "its own, here of one JVM",
+        java=True,
+    ),
     "spark": Framework(
-        "adapters.spark_mllib:Spark", ("pyspark",), "pyspark", "spark", java=True, java_module="jdk.incubator.vector"
+        "adapters.spark_mllib:Spark",
+        ("pyspark",),
+        "pyspark",
+        "spark",
+        "Spark ML writer (a folder)",
+        "its own, here in one JVM",
+        java=True,
+        java_module="jdk.incubator.vector",
     ),
 }
 

@@ -148,6 +148,8 @@ def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:
                 "version": row.version,
                 "reason": row.missing(),
                 "device": row.device,
+                "format": row.format,
+                "distributed": row.distributed,
                 "recipe_digest": registry.recipe_digest(name),
                 "adoption": adoption.cost(name),
             }

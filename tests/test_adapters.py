@@ -255,14 +255,14 @@ def test_a_framework_is_measured_as_if_it_were_the_only_one_installed(framework:
 
 
 def test_a_module_that_is_not_installed_is_a_reason_with_what_to_type() -> None:
-    row = registry.Framework("adapters.nowhere:Nothing", ("no_such_module",), "nowhere", "nowhere")
+    row = registry.Framework("adapters.nowhere:Nothing", ("no_such_module",), "nowhere", "nowhere", "none")
     assert row.missing() == (
         "no_such_module is not installed. Type: uv pip install --group nowhere --constraints constraints.txt"
     )
 
 
 def test_an_import_error_inside_an_adapter_is_shown_whole() -> None:
-    row = registry.Framework("adapters.nowhere:Nothing", ("numpy",), "nowhere", "nowhere")
+    row = registry.Framework("adapters.nowhere:Nothing", ("numpy",), "nowhere", "nowhere", "none")
     with pytest.raises(ModuleNotFoundError, match=r"adapters\.nowhere"):
         row.create()
 

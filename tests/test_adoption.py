@@ -51,6 +51,6 @@ def test_tensorflow_is_bigger_than_scikit_learn_and_the_baseline_is_numpy() -> N
 
 
 def test_what_is_not_installed_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    row = registry.Framework("adapters.baseline:Baseline", ("nowhere",), "no-such-distribution", "core")
+    row = registry.Framework("adapters.baseline:Baseline", ("nowhere",), "no-such-distribution", "core", "none")
     monkeypatch.setitem(registry.FRAMEWORKS, "nowhere", row)
     assert adoption.cost("nowhere") is None
