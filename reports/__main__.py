@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import commandline
-from reports import load, page
+from reports import load, page, terminal
 
 app = typer.Typer(add_completion=False)
 
@@ -25,7 +25,9 @@ def report(
 ) -> None:
     """Makes the report of one or several runs: a page, its text, its table and its figures."""
     loaded = load.runs(runs or ())
-    print(f"report: {page.write(loaded, output or loaded[0].folder)}")
+    made = page.make(loaded)
+    path = page.write(made, output or loaded[0].folder)
+    terminal.show(made, path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Charts of one run, made once: the page embeds the very objects that become SVG and PNG files."""
+"""Charts of one run, made once: the page embeds the very objects that become the files beside it.
+
+In the page, `hidden` are the frameworks that its reader has switched off.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,15 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
+import numpy as np
 
 from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
+from reports.scaling import REACH, Law
 from reports.statistics import (
     DRIFT,
     Probe,
@@ -25,8 +31,9 @@ from reports.statistics import (
     show_memory,
     show_rows,
     show_share,
+    show_throughput,
 )
-from reports.verdict import sentence
+from reports.verdict import FLOWERS, Contender, sentence
 
 STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
 CROSS = "M-.8,-.8L.8,.8M-.8,.8L.8,-.8"
@@ -44,18 +51,49 @@ LOOKS = {
 OTHERS = (("#7B4B94", "triangle-left"), ("#8C6D1F", "cross"), ("#5B6C8F", "wedge"), ("#A34A5E", "arrow"))
 """For frameworks that were added and not given a look yet."""
 PHASES = {"import": "#332288", "start": "#88CCEE", "load": "#DDCC77", "train": "#CC6677", "predict_one": "#117733"}
+SHARES = {"when started": "#88CCEE", "for the data": "#DDCC77", "for training": "#CC6677"}
+TRACK_LOOKS = {"default": ("#9A9A9A", "circle"), "tuned": ("#0072B2", "square")}
 FAILURES = ("timeout", "out-of-memory", "failed")
 WIDTH, HEIGHT = 460, 300
 LEAST_ERROR = 0.002
+BYTES = (
+    "datum.value >= 1073741824 ? format(datum.value / 1073741824, ',') + ' GiB'"
+    " : format(datum.value / 1048576, ',~r') + ' MiB'"
+)
+SHOWN = "indexof(hidden, datum.framework) < 0"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart with the name of its files and the sentence to read it by."""
+    """A chart of a model with the name of its files and the sentence to read it by."""
 
     name: str
+    model: str | None
     caption: str
-    chart: alt.LayerChart
+    chart: alt.LayerChart | alt.FacetChart
+
+    @cached_property
+    def specification(self) -> dict[str, Any]:
+        """The chart in the words of Vega-Lite, without the address of their definition."""
+        found = self.chart.to_dict()
+        del found["$schema"]
+        return found
+
+    @cached_property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """What the tooltips of the chart say, mark by mark: its headings and rows, for who cannot see it."""
+        columns: dict[str, str] = {}
+        points: list[dict[str, Any]] = []
+        datasets = self.specification.get("datasets", {})
+        inner = self.specification.get("spec", self.specification)
+        for layer in inner["layer"]:
+            if tips := layer.get("encoding", {}).get("tooltip"):
+                columns |= {tip["field"]: tip.get("title", tip["field"]) for tip in tips}
+                data = layer.get("data") or inner.get("data") or self.specification["data"]
+                values = datasets[data["name"]] if "name" in data else data["values"]
+                points += [point for point in values if point not in points]
+        rows = [[str(point.get(field, "")) for field in columns] for point in points]
+        return list(columns.values()), list(map(list, dict.fromkeys(map(tuple, rows))))
 
 
 def look(framework: str) -> tuple[str, str]:
@@ -63,25 +101,44 @@ def look(framework: str) -> tuple[str, str]:
     return LOOKS.get(framework) or OTHERS[zlib.crc32(framework.encode("utf-8", "replace")) % len(OTHERS)]
 
 
-def figures(run: Run) -> list[Figure]:
-    """The charts of a run, model by model; those for which the run has no values are left out."""
+def figures(run: Run, contenders: Sequence[Contender], rows: int | None = None) -> list[Figure]:
+    """The charts of a run, model by model; those for which the run has no values are left out.
+
+    `rows` is the size that the report asks about: that of the chart of time against accuracy.
+    """
     found = results(run.records)
     made = []
     for model in dict.fromkeys(record.case.model for record in run.records):
         own = [result for result in found if result.case.model == model]
         # The baseline does no more than count: beside it, all that learn would be squeezed into one line.
         models = [result for result in own if result.case.framework != "baseline"] or own
+        tracks = {result.case.track for result in models}
+        # One line a framework: the tracks have a chart of their own.
+        tuned = [result for result in models if result.case.track == "tuned"] or models
+        laws = [
+            (one.framework, law)
+            for one in contenders
+            if (one.run, one.model) == (run.name, model)
+            and one.track == tuned[0].case.track
+            and isinstance(law := one.times["train"], Law)
+        ]
         slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-") or "model"
         for kind, caption, chart in (
-            ("train", TRAIN_CAPTION, train_chart(models, model, run.time_limit)),
-            ("accuracy", ACCURACY_CAPTION, accuracy_chart(models, model)),
-            ("memory", MEMORY_CAPTION, memory_chart(own, model)),
-            ("first-prediction", FIRST_CAPTION, first_prediction_chart(own, model)),
+            ("train", TRAIN_CAPTION + LAW_CAPTION * bool(laws), train_chart(tuned, model, run.time_limit, laws)),
+            ("frontier", FRONTIER_CAPTION, frontier_chart(tuned, model, rows)),
+            ("accuracy", ACCURACY_CAPTION, accuracy_chart(tuned, model)),
+            ("log-loss", LOG_LOSS_CAPTION, log_loss_chart(tuned, model)),
+            ("memory", MEMORY_CAPTION, memory_chart(tuned, model)),
+            ("memory-shares", SHARES_CAPTION, shares_chart(tuned, model)),
+            ("first-prediction", FIRST_CAPTION, first_prediction_chart(tuned, model)),
+            ("throughput", THROUGHPUT_CAPTION, throughput_chart(tuned, model)),
+            ("latency", LATENCY_CAPTION, latency_chart(tuned, model)),
+            ("tracks", TRACKS_CAPTION, tracks_chart(models, model) if len(tracks) > 1 else None),
         ):
             if chart is not None:
-                made.append(Figure(f"{kind}-{slug}", caption, chart))
+                made.append(Figure(f"{kind}-{slug}", model, caption, chart))
     if (drift := probe_chart(probes(run.records))) is not None:
-        made.append(Figure("probe", PROBE_CAPTION, drift))
+        made.append(Figure("probe", None, PROBE_CAPTION, drift))
     return made
 
 
@@ -90,14 +147,37 @@ TRAIN_CAPTION = (
     "and counts in no ranking. A cross is a case that did not end: it stands at its number of rows, and its height "
     "says nothing about time."
 )
+LAW_CAPTION = (
+    " A band is a law that was fitted to the measured sizes, start-up + c · rows^k, with its 95 % interval; where its "
+    "line is dashed, it is predicted, not measured."
+)
+FRONTIER_CAPTION = (
+    "Up and to the left is better. Nothing is both faster and more accurate than what the stepped line goes through."
+)
 ACCURACY_CAPTION = (
     "Higher is better. The axis is stretched towards 1, where the differences are. No model can beat the dashed line "
     "on average; 150 rows are the real flowers, for which nobody knows it."
 )
+LOG_LOSS_CAPTION = (
+    "Lower is better: how far the probabilities are from the best that anybody could give. Where a line is flat, "
+    "more rows do not help."
+)
 MEMORY_CAPTION = "Lower is leaner: the most that all processes together held while they loaded, trained and predicted."
+SHARES_CAPTION = (
+    "What holds the memory: the framework itself when it has started, what the data adds, and what training adds."
+)
 FIRST_CAPTION = (
     "What a first answer costs after a cold start: everything is done for the first time. "
     "It is measured up to 100,000 rows."
+)
+THROUGHPUT_CAPTION = "Higher is faster: rows for which classes are predicted in one second, all in one call."
+LATENCY_CAPTION = (
+    "Further left is faster: one flower at a time, as a web service asks. The mark is the median call; of 100 calls, "
+    "95 and 99 are faster than the ends of the thick and the thin line."
+)
+TRACKS_CAPTION = (
+    "What the way of the getting-started page costs beside that of an expert, at the largest size that both have. "
+    "A hollow mark was trained below its target accuracy."
 )
 PROBE_CAPTION = (
     "The same small piece of work, timed before each case: the machine's own speed during the run. Lower is faster. "
@@ -105,8 +185,10 @@ PROBE_CAPTION = (
 )
 
 
-def train_chart(own: Sequence[Result], model: str, time_limit: float | None = None) -> alt.LayerChart | None:
-    """Training seconds against rows, both logarithmic, with a cross for each case that did not end."""
+def train_chart(
+    own: Sequence[Result], model: str, time_limit: float | None = None, laws: Sequence[tuple[str, Law]] = ()
+) -> alt.LayerChart | None:
+    """Training seconds against rows, both logarithmic, with a cross for each case that did not end, and the laws."""
     points = [_point(result, time.median) for result in own if (time := result.seconds("train")) and time.median > 0]
     failures = [_point(result, 0.0) for result in own if result.outcome in FAILURES]
     if not points and not failures:
@@ -118,19 +200,44 @@ def train_chart(own: Sequence[Result], model: str, time_limit: float | None = No
     for failure in failures:
         level = stacked[failure["rows"]] = stacked.get(failure["rows"], -1) + 1
         failure["y"] = top * step**level
-    low, high = _decades(point["y"] for point in points + failures)
+    curves = [point for framework, law in laws for point in _curve(framework, law)]
+    ends = [point[end] for point in points for end in ("low", "high")]
+    low, high = _decades([*ends, *(point["y"] for point in curves + failures)])
     y = _y("Training time (seconds)", low, high, _ticks(low, high), "format(datum.value, ',')")
     sizes = [point["rows"] for point in points + failures]
-    x = _x(sizes)
-    below: list[alt.Chart] = []
+    frameworks = [point["framework"] for point in points + failures]
+    x = _x(sizes, last=max((REACH * law.largest for _, law in laws), default=0))
+    below: list[alt.Chart] = _bands(curves, frameworks, x, y)
     if time_limit and failures:
         limit = _chart([{"y": time_limit, "text": f"time limit {show_seconds(time_limit)}"}])
         rule = limit.mark_rule(color="#999", strokeDash=[2, 3]).encode(y=y)
-        below = [rule, *_text(limit.encode(x=alt.value(4), y=y, text="text:N"), "#666", align="left", dy=-7)]
-    frameworks = [point["framework"] for point in points + failures]
+        below += [rule, *_text(limit.encode(x=alt.value(4), y=y, text="text:N"), "#666", align="left", dy=-7)]
     above = _crosses(failures, frameworks, x, y, _span(sizes))
     lines = [_whiskers(points, frameworks, x, y), *_lines(points, frameworks, x, y)]
     return _finish([*below, *lines, *above], f"{model}: how long training takes")
+
+
+def _curve(framework: str, law: Law) -> list[dict[str, Any]]:
+    """The law from its smallest size to as far as it is believed: what is measured, and then what is predicted."""
+    points = []
+    for part, first, last in (("fitted", law.smallest, law.largest), ("predicted", law.largest, REACH * law.largest)):
+        rows = np.geomspace(first, last, 16)
+        for place, y, low, high in zip(rows, *law.mean(rows), strict=True):
+            ends = {"low": float(low), "high": float(high)}
+            points.append({"framework": framework, "part": part, "rows": float(place), "y": float(y), **ends})
+    return points
+
+
+def _bands(curves: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """The intervals of laws, and a dashed line where they predict."""
+    if not curves:
+        return []
+    low, color = y.copy(), _looks(frameworks)[0]
+    low.shorthand = "low:Q"
+    chart = _chart(curves).transform_filter(SHOWN)
+    band = chart.mark_area(opacity=0.13, clip=True).encode(x=x, y=low, y2="high:Q", color=color, detail="part:N")
+    line = chart.transform_filter("datum.part == 'predicted'").mark_line(strokeDash=[2, 4], strokeWidth=2, clip=True)
+    return [band, line.encode(x=x, y=y, color=color)]
 
 
 def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -172,11 +279,7 @@ def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     heights = [point["y"] for point in points]
     first, last = math.floor(math.log2(min(heights))), math.ceil(math.log2(max(heights) * 1.0001))
     ticks = [2.0**power for power in range(first, last + 1, max(1, math.ceil((last - first) / 8)))]
-    label = (
-        "datum.value >= 1073741824 ? format(datum.value / 1073741824, ',') + ' GiB'"
-        " : format(datum.value / 1048576, ',~r') + ' MiB'"
-    )
-    y = _y("Peak memory (MiB, GiB)", 2.0**first, 2.0**last, ticks, label)
+    y = _y("Peak memory (MiB, GiB)", 2.0**first, 2.0**last, ticks, BYTES)
     x = _x([point["rows"] for point in points])
     return _finish(_lines(points, [point["framework"] for point in points], x, y), f"{model}: how much memory it takes")
 
@@ -199,18 +302,22 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
             bars.append(
                 {
                     "bar": bar,
+                    "framework": result.case.framework,
                     "phase": phase.replace("_", " "),
                     "order": order,
                     "seconds": seconds,
                     "time": show_seconds(seconds),
                 }
             )
-    sums = [{"bar": bar, "seconds": total, "time": show_seconds(total)} for bar, total in totals.items()]
+    sums = [
+        {"bar": bar, "framework": bar.split(" (")[0], "seconds": total, "time": show_seconds(total)}
+        for bar, total in totals.items()
+    ]
     y = alt.Y("bar:N", title=None, sort=sorted(totals, key=lambda bar: totals[bar]), axis=alt.Axis(labelLimit=240))
     longest = 1.12 * max(totals.values()) or 1.0
     x = alt.X("seconds:Q", title="Seconds in these phases", scale=alt.Scale(domain=[0, longest], nice=False))
     scale = alt.Scale(domain=[phase.replace("_", " ") for phase in PHASES], range=list(PHASES.values()))
-    stack = _chart(bars).mark_bar()
+    stack = _chart(bars).transform_filter(SHOWN).mark_bar()
     stack = stack.encode(
         x=x.stack("zero"),
         y=y,
@@ -218,9 +325,191 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
         order="order:Q",
         tooltip=[alt.Tooltip("bar:N", title="framework"), alt.Tooltip("phase:N"), alt.Tooltip("time:N", title="time")],
     )
-    text = _chart(sums).mark_text(align="left", dx=4, color="#333").encode(x=x, y=y, text="time:N")
+    text = (
+        _chart(sums).transform_filter(SHOWN).mark_text(align="left", dx=4, color="#333").encode(x=x, y=y, text="time:N")
+    )
     title = f"{model}: from start to first prediction, {show_rows(rows or 0)} rows"
-    return _finish([stack, text], title, height=26 * len(totals) + 10)
+    return _finish([stack, text], title, height=26 * len(totals) + 10, zoom=False)
+
+
+def frontier_chart(own: Sequence[Result], model: str, rows: int | None) -> alt.LayerChart | None:
+    """Accuracy against the seconds of load and train, at one size, with the line of those that nothing beats."""
+    points = []
+    for result in own:
+        load, train, accuracy = result.seconds("load"), result.seconds("train"), result.quality("accuracy")
+        if result.case.rows == rows and not result.failure and load and train and accuracy is not None:
+            points.append({**_point(result, accuracy), "seconds": load.median + train.median})
+    if len(points) < 2:
+        return None
+    points.sort(key=lambda point: (point["seconds"], -point["y"]))
+    best: list[dict[str, Any]] = []
+    for point in points:
+        if not best or point["y"] > best[-1]["y"]:
+            best.append(point)
+    slack = 0.15 * (max(point["y"] for point in points) - min(point["y"] for point in points)) or 0.001
+    domain = [min(point["y"] for point in points) - slack, min(1.0, max(point["y"] for point in points) + slack)]
+    low, high = _decades(point["seconds"] for point in points)
+    times = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',')", labelOverlap="greedy", grid=False)
+    x = alt.X("seconds:Q", title="Load and train (seconds)", scale=times, axis=axis)
+    y = alt.Y("y:Q", title="Accuracy", scale=alt.Scale(domain=domain, zero=False), axis=alt.Axis(format="~g"))
+    line = _chart(best).mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
+    marks = _lines(points, [point["framework"] for point in points], x, y)[1:]
+    return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows or 0)} rows")
+
+
+def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+    """Log-loss above that of Bayes against rows, both logarithmic."""
+    points = [_point(result, gap) for result in own if (gap := result.log_loss_gap) is not None and gap > 0]
+    if not points:
+        return None
+    low, high = _decades(point["y"] for point in points)
+    y = _y("Log-loss above Bayes (nats)", low, high, _ticks(low, high), "format(datum.value, '~g')")
+    x = _x([point["rows"] for point in points])
+    frameworks = [point["framework"] for point in points]
+    return _finish(_lines(points, frameworks, x, y), f"{model}: how good the probabilities are")
+
+
+def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
+    """Bytes when started, added by the data and added by training, stacked: a panel for each framework."""
+    known = [result for result in own if result.memory and not result.failure and result.case.rows != FLOWERS]
+    if not known:
+        return None
+    bars: list[dict[str, Any]] = []
+    for result in known:
+        memory = result.memory
+        assert memory
+        parts = (
+            memory.baseline_bytes,
+            memory.data_bytes - memory.baseline_bytes,
+            memory.training_bytes - max(memory.data_bytes, memory.baseline_bytes),
+        )
+        for order, (share, value) in enumerate(zip(SHARES, parts, strict=True)):
+            point = {"framework": result.case.framework, "rows": result.case.rows, "share": share, "order": order}
+            rows = show_rows(result.case.rows)
+            bars.append({**point, "rows text": rows, "bytes": max(0, value), "memory": show_memory(max(0, value))})
+    frameworks = ordered(bar["framework"] for bar in bars)
+    sizes = [show_rows(size) for size in sorted({bar["rows"] for bar in bars})]
+    most = max(max(memory.training_bytes, memory.data_bytes) for result in known if (memory := result.memory))
+    step = 2.0 ** math.floor(math.log2(most / 3))
+    ticks = [step * number for number in range(math.ceil(most / step) + 1)]
+    scale = alt.Scale(domain=list(SHARES), range=list(SHARES.values()))
+    bar = alt.Chart().mark_bar()
+    layer = alt.layer(
+        bar.encode(
+            x=alt.X("rows text:N", title=None, sort=sizes, axis=alt.Axis(labelAngle=-60)),
+            y=alt.Y(
+                "bytes:Q",
+                title="Memory (MiB, GiB)",
+                scale=alt.Scale(domain=[0, ticks[-1]]),
+                axis=alt.Axis(labelExpr=BYTES, values=ticks),
+            ),
+            color=alt.Color("share:N", title="memory", scale=scale),
+            order="order:Q",
+            tooltip=[
+                alt.Tooltip("framework:N"),
+                alt.Tooltip("rows text:N", title="rows"),
+                alt.Tooltip("share:N", title="memory"),
+                alt.Tooltip("memory:N", title="bytes"),
+            ],
+        )
+    ).properties(width=max(24, min(90, (WIDTH + 60) / len(frameworks) - 12)), height=HEIGHT - 70)
+    header = alt.Header(title=None, labelOrient="bottom", labelAngle=-20, labelPadding=56, labelFontSize=11)
+    title = f"{model}: what holds the memory, by rows"
+    faceted = layer.facet(column=alt.Column("framework:N", sort=frameworks, header=header), data=alt.Data(values=bars))
+    faceted = faceted.transform_filter(SHOWN).properties(title=title, description=title, spacing=8)
+    return _styled(faceted.add_params(alt.param(name="hidden", value=[])))
+
+
+def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+    """Rows predicted in a second against rows, both logarithmic."""
+    points = [
+        {**_point(result, speed), "predict": show_throughput(speed)}
+        for result in own
+        if (time := result.seconds("predict")) and time.median > 0 and (speed := result.case.rows / time.median)
+    ]
+    if not points:
+        return None
+    low, high = _decades(point["y"] for point in points)
+    label = "datum.value >= 1e6 ? format(datum.value / 1e6, ',') + ' M' : format(datum.value, ',')"
+    y = _y("Rows predicted in a second", low, high, _ticks(low, high), label)
+    x = _x([point["rows"] for point in points])
+    return _finish(_lines(points, [point["framework"] for point in points], x, y), f"{model}: how fast it predicts")
+
+
+def latency_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+    """p50, p95 and p99 of the seconds for one flower, a row for each framework, at its largest size."""
+    largest = {result.case.framework: result for result in sorted(own, key=_by_rows) if result.latencies}
+    bars: list[dict[str, Any]] = []
+    for framework, result in largest.items():
+        p50, p95, p99 = result.latencies or (0.0, 0.0, 0.0)
+        words = dict(zip(("median", "p95 text", "p99 text"), map(show_seconds, (p50, p95, p99)), strict=True))
+        bars.append({"framework": framework, "p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3, **words})
+    bars = [bar for bar in bars if bar["p50"] > 0]
+    if not bars:
+        return None
+    low, high = _decades(bar[name] for bar in bars for name in ("p50", "p99"))
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',~r')", labelOverlap="greedy")
+    frameworks = [str(bar["framework"]) for bar in sorted(bars, key=lambda bar: bar["p50"])]
+    color, shape = _looks(frameworks)
+    chart = _chart(bars).transform_filter(SHOWN)
+    chart = chart.encode(
+        y=alt.Y("framework:N", title=None, sort=frameworks, axis=alt.Axis(labelLimit=240)), color=color.legend(None)
+    )
+    tips = [alt.Tooltip(f"{name}:N", title=name.split()[0]) for name in ("framework", "median", "p95 text", "p99 text")]
+    x = alt.X("p50:Q", title="One flower (milliseconds)", scale=scale, axis=axis)
+    thin, thick = chart.mark_rule(strokeWidth=1.5).encode(x=x, x2="p99:Q"), chart.mark_rule(strokeWidth=4.5)
+    marks = chart.mark_point(filled=True, size=80, opacity=1).encode(x=x, shape=shape.legend(None), tooltip=tips)
+    words = chart.mark_text(align="left", baseline="bottom", dx=7, dy=-3, fontSize=10.5).encode(x=x, text="median:N")
+    layers = [thin, thick.encode(x=x, x2="p95:Q"), marks, words.encode(color=alt.value("#333"))]
+    return _finish(layers, f"{model}: one flower at a time", height=34 * len(bars) + 10, zoom=False)
+
+
+def tracks_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+    """Training seconds of the two tracks, a row for each framework, at the largest size that it ended both."""
+    points: list[dict[str, Any]] = []
+    spans: list[dict[str, Any]] = []
+    timed = [result for result in sorted(own, key=_by_rows) if not result.failure and result.seconds("train")]
+    for framework in ordered(result.case.framework for result in timed):
+        both: dict[int, dict[str, Result]] = {}
+        for result in timed:
+            if result.case.framework == framework:
+                both.setdefault(result.case.rows, {})[result.case.track] = result
+        rows = max((rows for rows, found in both.items() if len(found) > 1), default=None)
+        if rows is None:
+            continue
+        found = [_point(result, _median_of_train(result)) for result in both[rows].values()]
+        bar = f"{framework}, {show_rows(rows)} rows"
+        points += [{**point, "bar": bar, "seconds": point["y"]} for point in found]
+        ends = sorted(point["y"] for point in found)
+        spans.append({"framework": framework, "bar": bar, "seconds": ends[0], "to": ends[-1]})
+    if not points:
+        return None
+    low, high = _decades(point["seconds"] for point in points)
+    axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',')", labelOverlap="greedy")
+    scale = alt.Scale(type="log", domain=[low, high], nice=False)
+    x = alt.X("seconds:Q", title="Training time (seconds)", scale=scale, axis=axis)
+    bars = [span["bar"] for span in sorted(spans, key=lambda span: span["seconds"])]
+    y = alt.Y("bar:N", title=None, sort=bars, axis=alt.Axis(labelLimit=240))
+    tracks = list(TRACK_LOOKS)
+    color, shape = (alt.Scale(domain=tracks, range=[TRACK_LOOKS[track][part] for track in tracks]) for part in (0, 1))
+    line = _chart(spans).transform_filter(SHOWN).mark_rule(color="#bbb", strokeWidth=3).encode(x=x, x2="to:Q", y=y)
+    marks = _chart(points).transform_filter(SHOWN)
+    looks = {"x": x, "y": y, "color": alt.Color("track:N", scale=color), "shape": alt.Shape("track:N", scale=shape)}
+    full = marks.transform_filter("!datum.below").mark_point(filled=True, size=90, opacity=1)
+    hollow = marks.transform_filter("datum.below").mark_point(filled=False, fill="white", size=90, opacity=1)
+    layers = [line, *(mark.encode(**looks, tooltip=TOOLTIP) for mark in (full, hollow))]
+    return _finish(layers, f"{model}: the default recipe beside the tuned one", height=30 * len(spans) + 10, zoom=False)
+
+
+def _by_rows(result: Result) -> int:
+    return result.case.rows
+
+
+def _median_of_train(result: Result) -> float:
+    time = result.seconds("train")
+    return time.median if time else 0.0
 
 
 def probe_chart(found: Sequence[Probe]) -> alt.LayerChart | None:
@@ -301,14 +590,15 @@ def _whiskers(points: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X,
     """The interval of each mark, as a bar through it."""
     low = y.copy()
     low.shorthand = "low:Q"
-    return _chart(points).mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="high:Q", color=_looks(frameworks)[0])
+    bars = _chart(points).transform_filter(SHOWN).mark_rule(strokeWidth=1.5, clip=True)
+    return bars.encode(x=x, y=low, y2="high:Q", color=_looks(frameworks)[0])
 
 
 def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """A line per framework and track, a full mark per size, a hollow one where the target was not reached."""
     color, shape = _looks(frameworks)
     tracks = sorted({point["track"] for point in points}, key=lambda track: (track != "tuned", track))
-    line = alt.Chart(alt.Data(values=list(points))).mark_line()
+    line = alt.Chart(alt.Data(values=list(points))).transform_filter(SHOWN).mark_line(clip=True)
     line = line.encode(
         x=x,
         y=y,
@@ -326,10 +616,12 @@ def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X
                 legend=alt.Legend(symbolSize=500, symbolStrokeWidth=2),
             )
         )
-    marks = alt.Chart(alt.Data(values=list(points)))
+    marks = alt.Chart(alt.Data(values=list(points))).transform_filter(SHOWN)
     places: dict[str, Any] = {"x": x, "y": y, "color": color, "shape": shape, "tooltip": TOOLTIP}
-    full = marks.transform_filter("!datum.below").mark_point(filled=True, size=75, opacity=1).encode(**places)
-    hollow = marks.transform_filter("datum.below").mark_point(filled=False, fill="white", size=75, opacity=1)
+    full = (
+        marks.transform_filter("!datum.below").mark_point(filled=True, size=75, opacity=1, clip=True).encode(**places)
+    )
+    hollow = marks.transform_filter("datum.below").mark_point(filled=False, fill="white", size=75, opacity=1, clip=True)
     return [line, full, hollow.encode(**places)]
 
 
@@ -341,7 +633,7 @@ def _crosses(
     for align, sign in (("left", 1), ("right", -1)):
         here = [failure for failure in failures if (failure["rows"] ** 2 < math.prod(span)) == (sign == 1)]
         if here:
-            chart = _chart(here).encode(x=x, y=y, color=_looks(frameworks)[0], tooltip=TOOLTIP)
+            chart = _chart(here).transform_filter(SHOWN).encode(x=x, y=y, color=_looks(frameworks)[0], tooltip=TOOLTIP)
             crosses.append(chart.mark_point(shape=CROSS, size=90, strokeWidth=2.5, opacity=1, filled=False))
             crosses += _text(chart.encode(text="label:N"), None, align=align, dx=9 * sign, fontSize=10.5)
     return crosses
@@ -367,8 +659,9 @@ def ordered(frameworks: Iterable[str]) -> list[str]:
     return sorted(set(frameworks), key=lambda name: (known.index(name) if name in LOOKS else len(known), name))
 
 
-def _x(rows: Iterable[int]) -> alt.X:
-    sizes = sorted(set(rows))
+def _x(rows: Iterable[int], last: int = 0) -> alt.X:
+    """The axis of rows, to the largest size or as far as `last`."""
+    sizes = sorted({*rows, last}) if last else sorted(set(rows))
     label = "datum.value >= 1e6 ? format(datum.value / 1e6, ',') + ' M' : format(datum.value, ',')"
     return alt.X(
         "rows:Q",
@@ -411,8 +704,16 @@ def _chart(values: list[dict[str, Any]]) -> alt.Chart:
     return alt.Chart(alt.Data(values=values))
 
 
-def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT) -> alt.LayerChart:
+def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT, zoom: bool = True) -> alt.LayerChart:
+    """The layers as one chart; those with two axes of numbers are zoomed by the wheel with Shift held."""
+    if zoom:
+        scales = alt.selection_interval(bind="scales", zoom="wheel![event.shiftKey]")
+        layers = [*layers[:-1], layers[-1].add_params(scales)]
     chart = alt.layer(*layers, title=title, width=WIDTH, height=height).properties(description=title)
+    return _styled(chart.add_params(alt.param(name="hidden", value=[])))
+
+
+def _styled(chart: Any) -> Any:
     return (
         chart.configure(background="white")
         .configure_view(stroke=None)

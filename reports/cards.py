@@ -1,0 +1,186 @@
+"""A card for each framework: what the records say it is strong and weak at, beside the others of the same run.
+
+Nothing on a card is decided beforehand: a strength is a figure that is the best of the run, a weakness one that is the
+worst, or a case that did not end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.runs import Run, is_number
+from benchmarks.statistics import show_seconds
+from reports.charts import ordered
+from reports.statistics import Result, median, results, show_memory, show_rows, show_throughput
+from reports.verdict import FLOWERS, sentence
+
+NOTABLE = 1.25
+"""How many times the next best, or worst, a figure must be to be called a strength, or a weakness."""
+MOST_LIMITS = 4
+
+
+@dataclass(frozen=True)
+class Card:
+    """One framework: `facts` are pairs of a name and words; `limits` are what did not work, with the error seen."""
+
+    framework: str
+    version: str
+    strong: list[str]
+    weak: list[str]
+    facts: list[tuple[str, str]]
+    limits: list[str]
+    recipes: list[str]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure by which frameworks differ: how it is got from a framework's results, and written for people."""
+
+    name: str
+    value: Callable[[Sequence[Result]], float | None]
+    show: Callable[[float], str]
+    more_is_better: bool = False
+
+
+def cards(run: Run) -> list[Card]:
+    """The cards of all frameworks of a run, but for the baseline, which is none."""
+    found = results(run.records)
+    names = [name for name in ordered(record.case.framework for record in run.records) if name != "baseline"]
+    own = {name: [result for result in found if result.case.framework == name] for name in names}
+    figures = {name: {one.name: one.value(own[name]) for one in _measures(run, found)} for name in names}
+    return [_card(run, name, own[name], figures, _measures(run, found)) for name in names]
+
+
+def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
+    """The same for all: times are those of the largest size that every framework which works at all has ended."""
+    model, rows = _common(found)
+    size = f"{model}, {show_rows(rows)} rows"
+
+    def at_size(own: Sequence[Result]) -> list[Result]:
+        wanted = (model, rows, "tuned")
+        return [
+            result
+            for result in own
+            if (result.case.model, result.case.rows, result.case.track) == wanted and not result.failure
+        ]
+
+    def phase(name: str) -> Callable[[Sequence[Result]], float | None]:
+        return lambda own: median(time.median for result in at_size(own) if (time := result.seconds(name)))
+
+    def speed(name: str) -> Callable[[Sequence[Result]], float | None]:
+        seconds = phase(name)
+        return lambda own: rows / value if (value := seconds(own)) else None
+
+    def cold(own: Sequence[Result]) -> float | None:
+        starts = [result.cold_seconds(phase) for result in own if not result.failure for phase in ("import", "start")]
+        known = [seconds for seconds in starts if seconds is not None]
+        return 2 * sum(known) / len(known) if known else None
+
+    def adoption(name: str) -> Callable[[Sequence[Result]], float | None]:
+        def value(own: Sequence[Result]) -> float | None:
+            about = run.facts("frameworks").get(own[0].case.framework)
+            costs = about.get("adoption") if isinstance(about, dict) else None
+            number = costs.get(name) if isinstance(costs, dict) else None
+            return number if is_number(number) and not all(result.failure for result in own) else None
+
+        return value
+
+    return [
+        Measure(f"training ({size})", speed("train"), show_throughput, more_is_better=True),
+        Measure(f"predicting ({size})", speed("predict"), show_throughput, more_is_better=True),
+        Measure("one flower", phase("predict_one"), show_seconds),
+        Measure("import and start", cold, show_seconds),
+        Measure(
+            f"peak memory ({size})",
+            lambda own: median(peak for result in at_size(own) if (peak := result.peak_memory_bytes)),
+            show_memory,
+        ),
+        Measure("disk, installed", adoption("megabytes"), lambda value: f"{value:,.0f} MB"),
+        Measure("packages", adoption("packages"), lambda value: f"{value:,.0f}"),
+        Measure("its adapter", adoption("adapter_lines"), lambda value: f"{value:,.0f} lines"),
+    ]
+
+
+def _common(found: Iterable[Result]) -> tuple[str, int]:
+    """The model and the size that the most frameworks ended, the networks before the rest, the largest of those."""
+    ended: dict[tuple[str, int], set[str]] = {}
+    for result in found:
+        if not result.failure and result.case.track == "tuned" and result.case.rows != FLOWERS:
+            ended.setdefault((result.case.model, result.case.rows), set()).add(result.case.framework)
+    return max(ended, key=lambda key: (len(ended[key]), key[0] == "mlp", key[1]), default=("mlp", 0))
+
+
+def _card(
+    run: Run, name: str, own: Sequence[Result], figures: dict[str, dict[str, float | None]], measures: Sequence[Measure]
+) -> Card:
+    strong: list[str] = []
+    weak: list[str] = []
+    for measure in measures[:6]:  # the rest describe, and make nothing better or worse
+        value = figures[name][measure.name]
+        others = [other for key, one in figures.items() if key != name and (other := one[measure.name])]
+        if not value or not others:
+            continue
+        best, worst = (max, min) if measure.more_is_better else (min, max)
+        for words, end in ((strong, best), (weak, worst)):
+            nearest = end(others)
+            if end(value, nearest) == value and max(value / nearest, nearest / value) >= NOTABLE:
+                words.append(f"{measure.name}: {measure.show(value)}, and the next {measure.show(nearest)}")
+    about = run.facts("frameworks").get(name)
+    about = about if isinstance(about, dict) else {}
+    facts = [
+        (measure.name, measure.show(value))
+        for measure in measures
+        if (value := figures[name][measure.name]) is not None
+    ]
+    ended = [result for result in own if not result.failure]
+    threads = median(used for result in ended if (used := result.threads_used("train")) is not None)
+    if threads is not None:
+        facts.append(("cores kept busy in training", f"{threads:.1f} of {max(one.case.threads for one in ended)}"))
+    sizes = [record.model_bytes for result in ended for record in result.records if record.model_bytes is not None]
+    if sizes:
+        smallest, largest = show_memory(min(sizes)), show_memory(max(sizes))
+        facts.append(("a saved model", smallest if smallest == largest else f"{smallest} to {largest}"))
+    for key, called in (("format", "saves as"), ("distributed", "for many machines")):
+        if isinstance(about.get(key), str):
+            facts.append((called, about[key]))
+    facts.append(("device", "GPU (CUDA)" if about.get("device") == "cuda" else "CPU"))
+    largest_ended = max((result.case.rows for result in ended), default=None)
+    if largest_ended:
+        facts.append(("largest size that it ended", f"{show_rows(largest_ended)} rows"))
+    below = [result for result in ended if result.below_target]
+    limits = list(dict.fromkeys(_limit(result) for result in own if result.failure))
+    if len(limits) > MOST_LIMITS:
+        limits = [*limits[:MOST_LIMITS], f"and {len(limits) - MOST_LIMITS} more"]
+    if below:
+        limits.append(f"below its target accuracy: {', '.join(str(result.case).split(' ', 1)[1] for result in below)}")
+    return Card(name, str(about.get("version") or ""), strong, weak, facts, limits, _recipes(ended))
+
+
+def _limit(result: Result) -> str:
+    """What did not work; what a framework lacks altogether is said without the size."""
+    assert result.failure
+    told, case = sentence(result.failure), result.case
+    if result.outcome == "unavailable":
+        return told
+    where = (
+        case.model if result.outcome == "unsupported" else f"{case.model}, {show_rows(case.rows)} rows, {case.track}"
+    )
+    return f"{where}: {told}"
+
+
+def _recipes(ended: Sequence[Result]) -> list[str]:
+    """How it learned each model on each track, at the largest size; the table of recipes has the other sizes."""
+    last: dict[tuple[str, str], Result] = {}
+    for result in sorted(ended, key=lambda result: result.case.rows):
+        if result.records[0].recipe:
+            last[result.case.model, result.case.track] = result
+    return [
+        f"{model}, {track}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in _told(result))
+        for (model, track), result in last.items()
+    ]
+
+
+def _told(result: Result) -> list[tuple[str, object]]:
+    recipe = result.records[0].recipe
+    return [(key, value) for key, value in recipe.items() if key not in ("threads", "predict_one")]

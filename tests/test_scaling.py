@@ -1,0 +1,107 @@
+"""Laws of growth: planted ones are found again, and where none can be known none is told."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from reports import scaling
+from reports.scaling import Law, crossing, fit
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+TRIES = 200
+
+
+def costs(startup, c, k, noise, tries, sizes=SIZES, launches=3):
+    """What launches would take that follow a law, but for noise."""
+    random = np.random.default_rng(tries)
+    return {rows: list((startup + c * rows**k) * np.exp(random.normal(0, noise, launches))) for rows in sizes}
+
+
+@pytest.mark.parametrize(
+    ("startup", "c", "k", "noise", "sizes", "launches"),
+    [
+        (0.05, 3e-7, 1.0, 0.05, SIZES, 3),
+        (0.5, 1e-6, 1.0, 0.10, SIZES, 3),
+        (0.01, 1e-5, 0.8, 0.10, SIZES, 2),
+        (0.05, 3e-6, 1.1, 0.05, SIZES[:4], 3),
+    ],
+)
+def test_the_intervals_of_a_planted_law_hold_the_truth_in_90_to_99_of_100_tries(startup, c, k, noise, sizes, launches):
+    held = {"k": 0, "c": 0, "one more": 0}
+    beyond = 3 * sizes[-1]
+    for tries in range(TRIES):
+        law = fit(costs(startup, c, k, noise, tries, sizes, launches))
+        assert isinstance(law, Law), law
+        held["k"] += law.exponent.low <= k <= law.exponent.high
+        held["c"] += law.unit.low <= c <= law.unit.high
+        more = (startup + c * beyond**k) * np.exp(np.random.default_rng([tries, 1]).normal(0, noise))
+        predicted = law.at(beyond)
+        assert predicted
+        held["one more"] += predicted.low <= more <= predicted.high
+    for name, times in held.items():
+        assert 0.90 <= times / TRIES <= 0.99, (name, times)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [((0.05, 3e-6, 1.0), (2.0, 1e-6, 1.0)), ((0.01, 1e-5, 0.8), (1.0, 1e-6, 0.9))]
+)
+def test_the_interval_of_a_planted_crossing_holds_the_truth_in_90_to_99_of_100_tries(one, other):
+    truth = optimize.brentq(lambda n: one[0] + one[1] * n ** one[2] - other[0] - other[1] * n ** other[2], 1e3, 1e8)
+    held = 0
+    for tries in range(TRIES):
+        laws = [fit(costs(*law, 0.05, 2 * tries + side)) for side, law in enumerate((one, other))]
+        assert isinstance(laws[0], Law) and isinstance(laws[1], Law)
+        rows = crossing(laws[0], laws[1])
+        assert rows
+        held += rows.low <= truth <= rows.high
+    assert 0.90 <= held / TRIES <= 0.99
+
+
+def test_laws_that_keep_their_order_do_not_cross():
+    slow, fast = fit(costs(1.0, 1e-5, 1.0, 0.02, 1)), fit(costs(0.1, 1e-6, 1.0, 0.02, 2))
+    assert isinstance(slow, Law) and isinstance(fast, Law)
+    assert crossing(slow, fast) is None
+
+
+@pytest.mark.parametrize("level", [0.001, 1.0, 100.0])
+def test_of_a_plateau_no_law_is_told(level):
+    for tries in range(50):
+        assert "does not grow enough" in str(fit(costs(level, 0.0, 1.0, 0.05, tries)))
+
+
+def test_growth_that_only_the_largest_size_shows_is_not_enough():
+    assert "does not grow enough" in str(fit(costs(5.0, 2e-7, 1.0, 0.01, 0)))
+
+
+@pytest.mark.parametrize("sizes", [(), SIZES[:1], SIZES[:3]])
+def test_too_few_sizes_are_said_to_be_too_few(sizes):
+    assert fit(costs(0.1, 1e-6, 1.0, 0.05, 0, sizes)) == f"too few sizes: {len(sizes)}, and a fit wants 4"
+
+
+def test_costs_that_follow_no_law_are_a_poor_fit():
+    assert str(fit({1_000: [1.0], 10_000: [9.0], 100_000: [1.0], 1_000_000: [9.0]})).startswith("a poor fit")
+
+
+def test_a_law_is_believed_to_ten_times_the_largest_size_and_not_below_the_smallest():
+    law = fit(costs(0.05, 1e-6, 1.0, 0.02, 0))
+    assert isinstance(law, Law)
+    assert law.at(999) is None and law.at(1_000) and law.at(10 * SIZES[-1]) and law.at(10 * SIZES[-1] + 1) is None
+
+
+def test_the_largest_size_within_a_budget_is_where_the_law_comes_to_it():
+    law = fit(costs(0.05, 1e-6, 1.0, 0.02, 0))
+    assert isinstance(law, Law)
+    rows = law.largest_within(30.0)
+    assert rows and rows.low <= 29.95e6 <= rows.high
+    assert law.largest_within(1e6).value == math.inf
+    assert law.largest_within(0.01) is None
+
+
+def test_the_same_costs_make_the_same_law():
+    first, second = (fit(costs(0.05, 1e-6, 1.0, 0.05, 7)) for _ in range(2))
+    assert isinstance(first, Law) and isinstance(second, Law)
+    assert np.array_equal(first.samples, second.samples) and first.samples.shape == (scaling.RESAMPLES, 4)
