@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 import commandline
 from reports import load, page, terminal
@@ -27,7 +28,7 @@ def report(
     loaded = load.runs(runs or ())
     made = page.make(loaded)
     path = page.write(made, output or loaded[0].folder)
-    terminal.show(made, path)
+    terminal.show(made, path, Console(highlight=False))
 
 
 if __name__ == "__main__":

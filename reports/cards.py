@@ -6,8 +6,10 @@ worst, or a case that did not end.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.runs import Run, is_number
 from benchmarks.statistics import show_seconds
@@ -18,6 +20,8 @@ from reports.verdict import FLOWERS, sentence
 NOTABLE = 1.25
 """How many times the next best, or worst, a figure must be to be called a strength, or a weakness."""
 MOST_LIMITS = 4
+OF_THE_MODEL = ("activation", "initial_weights")
+"""Settings that only a framework names which cannot, or need not, do as the others do."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def cards(run: Run) -> list[Card]:
     names = [name for name in ordered(record.case.framework for record in run.records) if name != "baseline"]
     own = {name: [result for result in found if result.case.framework == name] for name in names}
     figures = {name: {one.name: one.value(own[name]) for one in _measures(run, found)} for name in names}
-    return [_card(run, name, own[name], figures, _measures(run, found)) for name in names]
+    return [_card(run, name, found, figures, _measures(run, found)) for name in names]
 
 
 def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
@@ -112,8 +116,13 @@ def _common(found: Iterable[Result]) -> tuple[str, int]:
 
 
 def _card(
-    run: Run, name: str, own: Sequence[Result], figures: dict[str, dict[str, float | None]], measures: Sequence[Measure]
+    run: Run,
+    name: str,
+    found: Sequence[Result],
+    figures: dict[str, dict[str, float | None]],
+    measures: Sequence[Measure],
 ) -> Card:
+    own = [result for result in found if result.case.framework == name]
     strong: list[str] = []
     weak: list[str] = []
     for measure in measures[:6]:  # the rest describe, and make nothing better or worse
@@ -154,7 +163,7 @@ def _card(
         limits = [*limits[:MOST_LIMITS], f"and {len(limits) - MOST_LIMITS} more"]
     if below:
         limits.append(f"below its target accuracy: {', '.join(str(result.case).split(' ', 1)[1] for result in below)}")
-    return Card(name, str(about.get("version") or ""), strong, weak, facts, limits, _recipes(ended))
+    return Card(name, str(about.get("version") or ""), strong, weak, facts, limits, _recipes(ended, found))
 
 
 def _limit(result: Result) -> str:
@@ -169,18 +178,44 @@ def _limit(result: Result) -> str:
     return f"{where}: {told}"
 
 
-def _recipes(ended: Sequence[Result]) -> list[str]:
-    """How it learned each model on each track, at the largest size; the table of recipes has the other sizes."""
+def _recipes(ended: Sequence[Result], found: Sequence[Result]) -> list[str]:
+    """How it learned each model on each track at the largest size, and where that departs from how the others did."""
     last: dict[tuple[str, str], Result] = {}
     for result in sorted(ended, key=lambda result: result.case.rows):
-        if result.records[0].recipe:
+        if _recipe(result):
             last[result.case.model, result.case.track] = result
-    return [
-        f"{model}, {track}: " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in _told(result))
-        for (model, track), result in last.items()
-    ]
+    lines = []
+    for (model, track), result in last.items():
+        told = [(name, value) for name, value in _recipe(result).items() if name not in ("threads", "predict_one")]
+        words = f"{model}, {track}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told)
+        departures = _departures(result, found)
+        lines.append(f"{words}. Otherwise than the others: {'; '.join(departures)}" if departures else words)
+    return lines
 
 
-def _told(result: Result) -> list[tuple[str, object]]:
-    recipe = result.records[0].recipe
-    return [(key, value) for key, value in recipe.items() if key not in ("threads", "predict_one")]
+def _recipe(result: Result) -> dict[str, Any]:
+    return next((record.recipe for record in result.records if record.recipe), {})
+
+
+def _departures(result: Result, found: Sequence[Result]) -> list[str]:
+    """What of the solver, and of the model itself, is not as with the most frameworks that learned the same."""
+    same = {
+        other.case.framework: _recipe(other)
+        for other in found
+        if (other.case.model, other.case.track) == (result.case.model, result.case.track)
+        and other.case.framework not in (result.case.framework, "baseline")
+        and _recipe(other)
+    }
+    own, words = _recipe(result), []
+    if families := Counter(_family(recipe["solver"]) for recipe in same.values() if "solver" in recipe):
+        commonest, times = families.most_common(1)[0]
+        if "solver" in own and times > 1 and _family(own["solver"]) != commonest:
+            words.append(f"{own['solver']}, where most take {commonest}")
+    unlike = (name for name in OF_THE_MODEL if name in own and not any(name in recipe for recipe in same.values()))
+    return words + [f"{name.replace('_', ' ')} {own[name]}" for name in unlike]
+
+
+def _family(solver: object) -> str:
+    """Adam, L-BFGS, SGD: the name of a solver without its spelling and what is said beside it."""
+    name = str(solver).split(",")[0].upper().replace("_", "").replace("-", "")
+    return {"LBFGS": "L-BFGS", "ADAM": "Adam", "NEWTON": "Newton"}.get(name, name)

@@ -14,11 +14,9 @@ from reports.verdict import NO, NOT_KNOWN, YES
 COLOURS = {YES: "green", NO: "red", NOT_KNOWN: "yellow"}
 
 
-def show(report: Report, path: Path) -> None:
-    """Prints the first question with its answers, and the path of the page as the last line, alone when it is piped."""
-    console = Console(highlight=False)
-    if console.is_terminal and report.asked:
-        asked = report.asked[0]
+def show(report: Report, path: Path, console: Console) -> None:
+    """Prints the first question with its answers, and last the path of the page."""
+    for asked in report.asked[:1]:
         table = Table(title=asked.words, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for heading in ("", "framework", "", "why"):
             table.add_column(heading)
@@ -28,4 +26,4 @@ def show(report: Report, path: Path) -> None:
         console.print(table)
         for line in asked.first:
             console.print(Text(line, style="bold"))
-    print(f"report: {path}")
+    console.print(f"report: {path}", markup=False, soft_wrap=True)

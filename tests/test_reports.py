@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import statistics
@@ -14,11 +15,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks import runs
 from benchmarks.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
 from commandline import BadInput
-from reports import charts, load, page
+from reports import charts, load, page, terminal
 from reports.statistics import moved, probes, results, show_estimate, show_memory, show_rows, standings
 
 ROOT = Path(__file__).parent.parent
@@ -286,12 +288,23 @@ def test_several_runs_stand_side_by_side_with_their_names(tmp_path):
     two = make_run(tmp_path / "tuesday" / "run", [record(times={"train": (5.0,)})])
     done = command(one, two, "--output", tmp_path / "both")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"report: {tmp_path / 'both' / 'report.html'}\n"
+    assert done.stdout.splitlines()[-1] == f"report: {tmp_path / 'both' / 'report.html'}"
     words = Markup((tmp_path / "both" / "report.html").read_text(encoding="utf-8")).words
     assert f"Run {one}" in words and f"Run {two}" in words
     with (tmp_path / "both" / "results.csv").open(newline="", encoding="utf-8") as file:
         assert [line["train_seconds"] for line in csv.DictReader(file)] == ["1.5", "5.0"]
     assert {"1-train-mlp.svg", "2-train-mlp.svg"} <= {path.name for path in (tmp_path / "both" / "figures").iterdir()}
+
+
+def test_the_terminal_shows_the_first_question_with_its_answers_and_the_path(tmp_path):
+    shown = io.StringIO()
+    report = page.make(load.runs([make_run(tmp_path / "run", EVERYTHING)]))
+    terminal.show(report, Path("report.html"), Console(file=shown, width=200))
+    lines = shown.getvalue().splitlines()
+    assert lines[0].startswith("Which framework trains the mlp on 1,000 rows within 30 s")
+    for one in report.asked[0].answers:
+        assert any(one.contender.name in line and one.verdict in line for line in lines)
+    assert lines[-1] == "report: report.html"
 
 
 def test_a_run_without_records_gets_a_page_that_says_so(tmp_path):
