@@ -98,8 +98,9 @@ def _problem(record: Record) -> str | None:
     case = record.case
     if record.outcome not in records.OUTCOMES:
         return f"outcome {record.outcome!r}"
-    if not isinstance(case.rows, int) or case.rows < 1:
-        return f"rows {case.rows!r}"
+    for name, value, least in (("rows", case.rows, 1), ("threads", case.threads, 0), ("seed", case.seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            return f"{name} {value!r}"
     texts = (case.framework, case.model, case.track, record.reason or "", record.started or "")
     if not all(isinstance(text, str) for text in texts):
         return "a framework, model, track, reason or time that is no text"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 
@@ -183,7 +184,8 @@ def significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"
     decimals = max(0, digits - 1 - math.floor(math.log10(value)))
-    text = f"{value:,.{decimals}f}"
+    # A half is rounded up, as people and browsers do.
+    text = f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP):,}"
     return text.rstrip("0").rstrip(".") if decimals else text
 
 

@@ -15,7 +15,7 @@ from benchmarks.runs import Run, is_number
 from benchmarks.statistics import show_seconds
 from reports.charts import ordered
 from reports.statistics import Result, median, results, show_memory, show_rows, show_throughput
-from reports.verdict import FLOWERS, sentence
+from reports.verdict import FLOWERS, is_on_gpu, sentence
 
 NOTABLE = 1.25
 """How many times the next best, or worst, a figure must be to be called a strength, or a weakness."""
@@ -52,8 +52,9 @@ def cards(run: Run) -> list[Card]:
     found = results(run.records)
     names = [name for name in ordered(record.case.framework for record in run.records) if name != "baseline"]
     own = {name: [result for result in found if result.case.framework == name] for name in names}
-    figures = {name: {one.name: one.value(own[name]) for one in _measures(run, found)} for name in names}
-    return [_card(run, name, found, figures, _measures(run, found)) for name in names]
+    measures = _measures(run, found)
+    figures = {name: {one.name: one.value(own[name]) for one in measures} for name in names}
+    return [_card(run, name, found, figures, measures) for name in names]
 
 
 def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
@@ -66,7 +67,8 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
         return [
             result
             for result in own
-            if (result.case.model, result.case.rows, result.case.track) == wanted and not result.failure
+            if (result.case.model, result.case.rows, result.case.track) == wanted
+            and not (result.failure or result.below_target)
         ]
 
     def phase(name: str) -> Callable[[Sequence[Result]], float | None]:
@@ -77,9 +79,12 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
         return lambda own: rows / value if (value := seconds(own)) else None
 
     def cold(own: Sequence[Result]) -> float | None:
-        starts = [result.cold_seconds(phase) for result in own if not result.failure for phase in ("import", "start")]
-        known = [seconds for seconds in starts if seconds is not None]
-        return 2 * sum(known) / len(known) if known else None
+        ended = [result for result in own if not result.failure]
+        parts = [
+            median(seconds for result in ended if (seconds := result.cold_seconds(phase)) is not None)
+            for phase in ("import", "start")
+        ]
+        return sum(part for part in parts if part is not None) if None not in parts else None
 
     def adoption(name: str) -> Callable[[Sequence[Result]], float | None]:
         def value(own: Sequence[Result]) -> float | None:
@@ -153,7 +158,7 @@ def _card(
     for key, called in (("format", "saves as"), ("distributed", "for many machines")):
         if isinstance(about.get(key), str):
             facts.append((called, about[key]))
-    facts.append(("device", "GPU (CUDA)" if about.get("device") == "cuda" else "CPU"))
+    facts.append(("device", "GPU (CUDA)" if is_on_gpu(name, about) else "CPU"))
     largest_ended = max((result.case.rows for result in ended), default=None)
     if largest_ended:
         facts.append(("largest size that it ended", f"{show_rows(largest_ended)} rows"))

@@ -33,7 +33,7 @@ from reports.statistics import (
     show_share,
     show_throughput,
 )
-from reports.verdict import FLOWERS, Contender, sentence
+from reports.verdict import FLOWERS, Contender, default_question, sentence
 
 STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
 CROSS = "M-.8,-.8L.8,.8M-.8,.8L.8,-.8"
@@ -101,14 +101,12 @@ def look(framework: str) -> tuple[str, str]:
     return LOOKS.get(framework) or OTHERS[zlib.crc32(framework.encode("utf-8", "replace")) % len(OTHERS)]
 
 
-def figures(run: Run, contenders: Sequence[Contender], rows: int | None = None) -> list[Figure]:
-    """The charts of a run, model by model; those for which the run has no values are left out.
-
-    `rows` is the size that the report asks about: that of the chart of time against accuracy.
-    """
+def figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
+    """The charts of a run, model by model; those for which the run has no values are left out."""
     found = results(run.records)
-    made = []
+    made: list[Figure] = []
     for model in dict.fromkeys(record.case.model for record in run.records):
+        rows = default_question(contenders, model).rows
         own = [result for result in found if result.case.model == model]
         # The baseline does no more than count: beside it, all that learn would be squeezed into one line.
         models = [result for result in own if result.case.framework != "baseline"] or own
@@ -136,7 +134,9 @@ def figures(run: Run, contenders: Sequence[Contender], rows: int | None = None) 
             ("tracks", TRACKS_CAPTION, tracks_chart(models, model) if len(tracks) > 1 else None),
         ):
             if chart is not None:
-                made.append(Figure(f"{kind}-{slug}", model, caption, chart))
+                name = f"{kind}-{slug}"
+                taken = sum(re.sub(r"-\d+$", "", figure.name) == name for figure in made)
+                made.append(Figure(f"{name}-{taken + 1}" if taken else name, model, caption, chart))
     if (drift := probe_chart(probes(run.records))) is not None:
         made.append(Figure("probe", None, PROBE_CAPTION, drift))
     return made
@@ -257,7 +257,7 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     ticks = [1 - share for share in (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.985, 0.99, 0.995)]
     label = "format(round((1 - datum.value) * 1000) / 1000, '~g')"
     y = _y("Accuracy", high, low, [tick for tick in ticks if low <= tick <= high], label)
-    sizes = [point["rows"] for point in points]
+    sizes = [point["rows"] for point in points] + _failed_rows(own)
     x = _x(sizes)
     extra: list[alt.Chart] = []
     if best:
@@ -268,7 +268,8 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
             _chart(line).mark_line(color="#555", strokeDash=[6, 4], strokeWidth=1.5).encode(x=x, y=y),
             *_text(_chart([text]).encode(x=x, y=y, text="text:N"), "#444", align="right", dx=-2, dy=-8),
         ]
-    return _finish(extra + _lines(points, frameworks, x, y), f"{model}: how accurate the trained model is")
+    above = _failed_at(own, x)
+    return _finish([*extra, *above, *_lines(points, frameworks, x, y)], f"{model}: how accurate the trained model is")
 
 
 def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -280,8 +281,9 @@ def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     first, last = math.floor(math.log2(min(heights))), math.ceil(math.log2(max(heights) * 1.0001))
     ticks = [2.0**power for power in range(first, last + 1, max(1, math.ceil((last - first) / 8)))]
     y = _y("Peak memory (MiB, GiB)", 2.0**first, 2.0**last, ticks, BYTES)
-    x = _x([point["rows"] for point in points])
-    return _finish(_lines(points, [point["framework"] for point in points], x, y), f"{model}: how much memory it takes")
+    x = _x([point["rows"] for point in points] + _failed_rows(own))
+    lines = _lines(points, [point["framework"] for point in points], x, y)
+    return _finish([*_failed_at(own, x), *lines], f"{model}: how much memory it takes")
 
 
 def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -309,8 +311,9 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
                     "time": show_seconds(seconds),
                 }
             )
+    owner = {bar["bar"]: bar["framework"] for bar in bars}
     sums = [
-        {"bar": bar, "framework": bar.split(" (")[0], "seconds": total, "time": show_seconds(total)}
+        {"bar": bar, "framework": owner[bar], "seconds": total, "time": show_seconds(total)}
         for bar, total in totals.items()
     ]
     y = alt.Y("bar:N", title=None, sort=sorted(totals, key=lambda bar: totals[bar]), axis=alt.Axis(labelLimit=240))
@@ -337,8 +340,10 @@ def frontier_chart(own: Sequence[Result], model: str, rows: int | None) -> alt.L
     points = []
     for result in own:
         load, train, accuracy = result.seconds("load"), result.seconds("train"), result.quality("accuracy")
-        if result.case.rows == rows and not result.failure and load and train and accuracy is not None:
-            points.append({**_point(result, accuracy), "seconds": load.median + train.median})
+        if result.case.rows != rows or result.failure or not load or not train or accuracy is None:
+            continue
+        if (seconds := load.median + train.median) > 0:
+            points.append({**_point(result, accuracy), "seconds": seconds})
     if len(points) < 2:
         return None
     points.sort(key=lambda point: (point["seconds"], -point["y"]))
@@ -353,7 +358,8 @@ def frontier_chart(own: Sequence[Result], model: str, rows: int | None) -> alt.L
     axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',')", labelOverlap="greedy", grid=False)
     x = alt.X("seconds:Q", title="Load and train (seconds)", scale=times, axis=axis)
     y = alt.Y("y:Q", title="Accuracy", scale=alt.Scale(domain=domain, zero=False), axis=alt.Axis(format="~g"))
-    line = _chart(best).mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
+    line = _chart(best).transform_filter(SHOWN)
+    line = line.mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
     marks = _lines(points, [point["framework"] for point in points], x, y)[1:]
     return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows or 0)} rows")
 
@@ -365,14 +371,18 @@ def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
         return None
     low, high = _decades(point["y"] for point in points)
     y = _y("Log-loss above Bayes (nats)", low, high, _ticks(low, high), "format(datum.value, '~g')")
-    x = _x([point["rows"] for point in points])
-    frameworks = [point["framework"] for point in points]
-    return _finish(_lines(points, frameworks, x, y), f"{model}: how good the probabilities are")
+    x = _x([point["rows"] for point in points] + _failed_rows(own))
+    lines = _lines(points, [point["framework"] for point in points], x, y)
+    return _finish([*_failed_at(own, x), *lines], f"{model}: how good the probabilities are")
 
 
 def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
     """Bytes when started, added by the data and added by training, stacked: a panel for each framework."""
-    known = [result for result in own if result.memory and not result.failure and result.case.rows != FLOWERS]
+    known = [
+        result
+        for result in own
+        if result.memory and result.memory.training_bytes and not result.failure and result.case.rows != FLOWERS
+    ]
     if not known:
         return None
     bars: list[dict[str, Any]] = []
@@ -433,8 +443,9 @@ def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None
     low, high = _decades(point["y"] for point in points)
     label = "datum.value >= 1e6 ? format(datum.value / 1e6, ',') + ' M' : format(datum.value, ',')"
     y = _y("Rows predicted in a second", low, high, _ticks(low, high), label)
-    x = _x([point["rows"] for point in points])
-    return _finish(_lines(points, [point["framework"] for point in points], x, y), f"{model}: how fast it predicts")
+    x = _x([point["rows"] for point in points] + _failed_rows(own))
+    lines = _lines(points, [point["framework"] for point in points], x, y)
+    return _finish([*_failed_at(own, x), *lines], f"{model}: how fast it predicts")
 
 
 def latency_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -470,7 +481,7 @@ def tracks_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     """Training seconds of the two tracks, a row for each framework, at the largest size that it ended both."""
     points: list[dict[str, Any]] = []
     spans: list[dict[str, Any]] = []
-    timed = [result for result in sorted(own, key=_by_rows) if not result.failure and result.seconds("train")]
+    timed = [result for result in sorted(own, key=_by_rows) if not result.failure and _median_of_train(result) > 0]
     for framework in ordered(result.case.framework for result in timed):
         both: dict[int, dict[str, Result]] = {}
         for result in timed:
@@ -639,6 +650,26 @@ def _crosses(
     return crosses
 
 
+def _failed_rows(own: Sequence[Result]) -> list[int]:
+    return [result.case.rows for result in own if result.outcome in FAILURES]
+
+
+def _failed_at(own: Sequence[Result], x: alt.X) -> list[alt.Chart]:
+    """A cross at the foot of the chart for each case that did not end, one above the other; hovering tells why."""
+    stacked: dict[int, int] = {}
+    points = []
+    for result in own:
+        if result.outcome in FAILURES:
+            level = stacked[result.case.rows] = stacked.get(result.case.rows, -1) + 1
+            points.append({**_point(result, 0.0), "level": HEIGHT - 8 - 14 * level})
+    if not points:
+        return []
+    color = alt.Color("framework:N", legend=None, scale=_scales(point["framework"] for point in points)[0])
+    marks = _chart(points).transform_filter(SHOWN)
+    marks = marks.mark_point(shape=CROSS, size=70, strokeWidth=2.5, opacity=1, filled=False, clip=True)
+    return [marks.encode(x=x, y=alt.Y("level:Q", scale=None, axis=None), color=color, tooltip=TOOLTIP)]
+
+
 def _text(chart: alt.Chart, color: str | None, **mark: Any) -> list[alt.Chart]:
     """Words that stay legible on a line: a white halo first. Without a colour they have that of the encoding."""
     halo = chart.encode(color=alt.value("white")).mark_text(stroke="white", strokeWidth=4, **mark)
@@ -648,9 +679,14 @@ def _text(chart: alt.Chart, color: str | None, **mark: Any) -> list[alt.Chart]:
 
 def _looks(frameworks: Iterable[str]) -> tuple[alt.Color, alt.Shape]:
     """The two encodings that tell frameworks apart, with one legend."""
-    names = ordered(frameworks)
-    colors, shapes = (alt.Scale(domain=names, range=[look(name)[part] for name in names]) for part in (0, 1))
+    colors, shapes = _scales(frameworks)
     return alt.Color("framework:N", scale=colors), alt.Shape("framework:N", scale=shapes)
+
+
+def _scales(frameworks: Iterable[str]) -> tuple[alt.Scale, alt.Scale]:
+    names = ordered(frameworks)
+    colors, shapes = ([look(name)[part] for name in names] for part in (0, 1))
+    return alt.Scale(domain=names, range=colors), alt.Scale(domain=names, range=shapes)
 
 
 def ordered(frameworks: Iterable[str]) -> list[str]:

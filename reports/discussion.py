@@ -32,12 +32,16 @@ class Topic:
 
 @dataclass(frozen=True)
 class Crossing:
-    """Two frameworks that change places: up to `rows` rows `small` costs less, and from there on `large`."""
+    """Two frameworks that change places: up to `rows` rows `small` costs less, and from there on `large`.
+
+    `predicted`: beyond the sizes on which both were measured.
+    """
 
     model: str
     small: str
     large: str
     rows: Interval
+    predicted: bool
 
 
 def topics(found: Sequence[Result], crossings: Sequence[Crossing]) -> list[Topic]:
@@ -57,16 +61,17 @@ def crossings(contenders: Iterable[Contender]) -> list[Crossing]:
     made = []
     for (model, name, law), (other_model, other, other_law) in combinations(laws, 2):
         if model == other_model and (rows := scaling.crossing(law, other_law)):
-            before = rows.value / 2
-            first = law.startup + law.c * before**law.k < other_law.startup + other_law.c * before**other_law.k
-            made.append(Crossing(model, *((name, other) if first else (other, name)), rows))
+            few = max(law.smallest, other_law.smallest)
+            first = law.startup + law.c * few**law.k < other_law.startup + other_law.c * few**other_law.k
+            predicted = rows.value > min(law.largest, other_law.largest)
+            made.append(Crossing(model, *((name, other) if first else (other, name)), rows, predicted))
     return sorted(made, key=lambda one: (one.model, one.rows.value))
 
 
-def show_crossing(rows: Interval) -> str:
+def show_crossing(one: Crossing) -> str:
     """Rows at which two laws cross, with two digits: more are not known."""
-    value, low, high = (show_rows(round_rows(end)) for end in (rows.value, rows.low, rows.high))
-    return f"{value} rows ({low} to {high})"
+    value, low, high = (show_rows(round_rows(end)) for end in (one.rows.value, one.rows.low, one.rows.high))
+    return f"{value} rows ({low} to {high}){', predicted' * one.predicted}"
 
 
 def round_rows(rows: float) -> int:
@@ -80,7 +85,7 @@ def _places(crossings: Sequence[Crossing]) -> Iterator[Topic]:
         yield Topic(
             f"Up to some number of rows {one.small} trains the {one.model} faster, beyond it {one.large}. On which "
             "side of it is the data that you know from work or class, and on which will it be in three years?",
-            f"Their laws cross at {show_crossing(one.rows)}: see the chart of training time of the {one.model}.",
+            f"Their laws cross at {show_crossing(one)}: see the chart of training time of the {one.model}.",
         )
 
 
@@ -111,7 +116,10 @@ def _tracks(own: Sequence[Result]) -> Iterator[Topic]:
 
 
 def _lesson(own: Sequence[Result]) -> Iterator[Topic]:
-    failures = [result for result in own if result.outcome in LESSONS]
+    ended = {(result.case.model, result.case.rows) for result in own if not result.failure}
+    failures = [
+        result for result in own if result.outcome in LESSONS and (result.case.model, result.case.rows) in ended
+    ]
     if failures:
         # The plainest kind, and of that kind the smallest data on which it happened.
         result = min(failures, key=lambda one: (LESSONS.index(one.outcome), one.case.rows, one.case.framework))

@@ -13,7 +13,7 @@ from benchmarks.runs import Run, newest, read
 
 def runs(folders: Sequence[Path] = ()) -> list[Run]:
     """The runs in `folders`, the newest run if there are none. BadInput for a folder that is no run."""
-    loaded = [read(folder) for folder in folders or [newest()]]
+    loaded = list({run.folder.resolve(): run for run in map(read, folders or [newest()])}.values())
     names = [run.name for run in loaded]
     return [
         replace(

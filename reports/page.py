@@ -82,7 +82,7 @@ def make(runs: Sequence[Run]) -> Report:
     asked = [ask(verdict.default_question(found, model), found) for model in models]
     asked.sort(key=lambda one: one.question.model != first.model)
     parts = [
-        _part(run, [one for one in found if one.run == run.name], first.rows, f"{number}-" * (len(runs) > 1))
+        _part(run, [one for one in found if one.run == run.name], f"{number}-" * (len(runs) > 1))
         for number, run in enumerate(runs, start=1)
     ]
     return Report("irisbench: " + ", ".join(run.name for run in runs), asked, parts, found, runs)
@@ -91,9 +91,10 @@ def make(runs: Sequence[Run]) -> Report:
 def ask(question: Question, found: Sequence[Contender]) -> Asked:
     """The answers to a question, and the question in words."""
     ranked = verdict.ranking(question, found)
+    track = "" if question.track == "tuned" else f" by its {question.track} recipe"
     words = (
         f"Which framework trains the {question.model} on {verdict.show_rows(question.rows)} rows within "
-        f"{show_seconds(question.seconds)}, {verdict.CLOCKS[question.clock].name}, to the target accuracy?"
+        f"{show_seconds(question.seconds, 3)}, {verdict.CLOCKS[question.clock].name}, to the target accuracy{track}?"
     )
     return Asked(question, words, verdict.enough(question, ranked), ranked)
 
@@ -121,18 +122,19 @@ def write(report: Report, output: Path) -> Path:
     return output / "report.html"
 
 
-def _part(run: Run, contenders: Sequence[Contender], rows: int, prefix: str) -> Part:
+def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
     """Everything about one run; the files of its figures begin with `prefix`."""
     order = charts.ordered(record.case.framework for record in run.records)
     found = sorted(results(run.records), key=lambda result: order.index(result.case.framework))
     models = list(dict.fromkeys(record.case.model for record in run.records))
-    figures = charts.figures(run, contenders, rows)
+    figures = charts.figures(run, contenders)
+    shown = {result.case.framework for result in found if not result.failure} - {"baseline"}
     crossings = discussion.crossings(contenders)
     return Part(
         name=run.name,
         facts=_facts(run),
         warnings=_warnings(run),
-        frameworks=order,
+        frameworks=[name for name in order if name in shown],
         figures=figures,
         files=[prefix + figure.name for figure in figures],
         scaling=tables.scaling(contenders, crossings),
@@ -251,7 +253,7 @@ def _render(template: str, report: Report, results_csv: str = "") -> str:
                 for name in ("style.css", "question.js", "page.js")
             },
         }
-    return environment.get_template(template).render(report=report, show_rows=verdict.show_rows, **page)
+    return environment.get_template(template).render(report=report, **page)
 
 
 def _markdown(text: object) -> str:

@@ -234,17 +234,17 @@ def show_memory(value: float) -> str:
     for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
         if value >= 1024**power:
             return f"{significant(value / 1024**power, 2)} {unit}"
-    return f"{value:,.0f} B"
+    return f"{significant(value, 2)} B"
 
 
 def show_rows(value: int) -> str:
     """A number of rows for people: 150, 10,000, 10 M."""
-    return f"{value / 1e6:,.4g} M" if 1_000_000 <= value < 1e10 else f"{value:,}"
+    return f"{significant(value / 1e6, 4)} M" if 1_000_000 <= value < 1e10 else f"{value:,}"
 
 
 def show_share(value: float, digits: int = 4) -> str:
     """An accuracy for people: 0.9817."""
-    return f"{value:.{digits}g}"
+    return significant(value, digits)
 
 
 def show_estimate(found: Estimate) -> str:

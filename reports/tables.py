@@ -82,7 +82,7 @@ def scaling(contenders: Sequence[Contender], crossings: Sequence[Crossing]) -> l
         reasons = [[why, "; ".join(who)] for why, who in unknown.items()]
         made.append(Table("Of which no law is known", ["why", "who"], reasons))
     if crossings:
-        places = [[one.model, show_crossing(one.rows), one.small, one.large] for one in crossings]
+        places = [[one.model, show_crossing(one), one.small, one.large] for one in crossings]
         made.append(Table("Where two change places", ["model", "at", "less rows: faster", "more rows: faster"], places))
     return made
 
@@ -94,7 +94,11 @@ def _largest(law: Law, budget: float) -> str:
         return f"under {show_rows(law.smallest)}"
     reach = REACH * law.largest
     value, low, high = (
-        f"over {show_rows(reach)}" if end == math.inf else show_rows(round_rows(end))
+        f"over {show_rows(reach)}"
+        if end == math.inf
+        else show_rows(round_rows(end))
+        if end >= law.smallest
+        else f"under {show_rows(law.smallest)}"
         for end in (found.value, found.low, found.high)
     )
     return value if low == high else f"{value} ({low} to {high})"
@@ -215,7 +219,8 @@ def adoption(run: Run) -> Table | None:
     about = run.facts("frameworks")
     lines = []
     for name in ordered(record.case.framework for record in run.records):
-        costs = about.get(name, {}).get("adoption") if isinstance(about.get(name), dict) else None
+        costs = about[name].get("adoption") if isinstance(about.get(name), dict) else None
+        costs = costs if isinstance(costs, dict) else None
         values = [costs.get(key) for key in ("packages", "megabytes", "adapter_lines")] if costs else [None] * 3
         first = median(
             record.first_prediction_seconds or 0.0

@@ -17,7 +17,8 @@ COLOURS = {YES: "green", NO: "red", NOT_KNOWN: "yellow"}
 def show(report: Report, path: Path, console: Console) -> None:
     """Prints the first question with its answers, and last the path of the page."""
     for asked in report.asked[:1]:
-        table = Table(title=asked.words, title_justify="left", title_style="bold", box=None, pad_edge=False)
+        title = Text(asked.words, style="bold")
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for heading in ("", "framework", "", "why"):
             table.add_column(heading)
         for one in asked.answers:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.cases import LARGEST_WARMUP
 from benchmarks.records import Record
 from benchmarks.runs import Run, is_number
-from benchmarks.statistics import show_seconds
+from benchmarks.statistics import NOISE_FLOOR, show_seconds
 from reports import scaling
 from reports.scaling import Law
 from reports.statistics import (
@@ -33,6 +33,10 @@ SECONDS = 30.0
 FLOWERS = 150
 """The real flowers: other data than the synthetic ones, so that nothing follows from them for another size."""
 
+ONE_VALUE = 0.20
+"""How far off a time is taken to be that was measured once, where places are given: twice what is called noisy."""
+SETTLED = 100_000
+"""From so many training rows on the target accuracies of the networks stay what they are."""
 LEAST_SAMPLING = 10
 """So many times fewer rows than asked make a sample worth speaking of."""
 
@@ -109,7 +113,8 @@ class Size:
 class Contender:
     """A framework in a run, with the sizes on which it was tried with one model on one track, smallest first.
 
-    `name` tells it apart in the report; `megabytes` are what installing it takes; `memory_limit` is in bytes.
+    `name` tells it apart in the report; `megabytes` are what installing it takes, in words too; `memory_limit` is in
+    bytes.
     """
 
     name: str
@@ -119,6 +124,7 @@ class Contender:
     track: str
     device: str
     megabytes: float | None
+    weight: str
     memory_limit: float | None
     sizes: tuple[Size, ...]
     times: dict[str, Law | str]
@@ -166,7 +172,8 @@ def default_question(found: Sequence[Contender], model: str | None = None) -> Qu
 def ranking(question: Question, found: Iterable[Contender]) -> list[Answer]:
     """An answer for each contender that the question is about: yes before not known before no, the fastest first.
 
-    A yes has the place of the one before it where its interval overlaps with that of the first at that place.
+    A yes has the place of the one before it where its interval, or NOISE_FLOOR around it, overlaps with that of the
+    first at that place.
     """
     asked = [one for one in found if (one.model, one.track) == (question.model, question.track)]
     answers = [answer(question, one) for one in asked if question.device in ("any", one.device)]
@@ -175,7 +182,8 @@ def ranking(question: Question, found: Iterable[Contender]) -> list[Answer]:
     leader = None
     for number, one in enumerate(answers, start=1):
         if one.verdict == YES and one.time:
-            if leader is None or one.time.low > leader.high:
+            doubt = ONE_VALUE if one.time.low == one.time.high else NOISE_FLOOR
+            if leader is None or one.time.low > leader.high * (1 + doubt):
                 leader, place = one.time, number
             one = replace(one, place=place)
         placed.append(one)
@@ -191,12 +199,17 @@ def _order(one: Answer) -> tuple[int, float, str]:
 def enough(question: Question, ranked: Sequence[Answer]) -> list[str]:
     """What to say first: whether the lightest framework, or a sample of the rows, is enough. Most useful of all."""
     able = [one for one in ranked if one.verdict == YES and one.contender.framework != "baseline"]
-    weighed = [(one.contender.megabytes, one.contender.name, one.reason) for one in able if one.contender.megabytes]
+    weighed = [
+        (one.contender.megabytes, one.contender.name, one.contender.weight, one.reason)
+        for one in able
+        if one.contender.megabytes
+    ]
     lines = []
-    if len(able) > 1 and weighed:
-        megabytes, name, reason = min(weighed)
-        lines.append(f"{name} is enough, the lightest to install of those that can ({megabytes:,.0f} MB): {reason}.")
-    samples = [sample for one in ranked if (sample := _sample(question, one.contender))]
+    if len(able) > 1 and len(weighed) == len(able):
+        _, name, weight, reason = min(weighed)
+        lines.append(f"{name} is enough, the lightest to install of those that can ({weight}): {reason}.")
+    asked = question.accuracy if question.accuracy is not None else _target(question, ranked)
+    samples = [sample for one in ranked if asked and (sample := _sample(question, one.contender, asked))]
     if samples:
         rows, seconds, name, words = min(samples)
         lines.append(
@@ -206,15 +219,27 @@ def enough(question: Question, ranked: Sequence[Answer]) -> list[str]:
     return lines
 
 
-def _sample(question: Question, contender: Contender) -> tuple[int, float, str, str] | None:
+def _target(question: Question, ranked: Sequence[Answer]) -> float | None:
+    """The target of the rows that are asked about: any contender's, of the nearest size that is no smaller."""
+    known = [
+        (size.rows, size.target)
+        for one in ranked
+        for size in one.contender.sizes
+        if size.target is not None and size.rows >= min(question.rows, SETTLED) and size.rows != FLOWERS
+    ]
+    return min(known, key=lambda size: (abs(size[0] - question.rows), size[1]))[1] if known else None
+
+
+def _sample(question: Question, contender: Contender, asked: float) -> tuple[int, float, str, str] | None:
     """The smallest part of the rows on which a contender does what is asked: rows, seconds, name, accuracy in words."""
-    targets = [size.target for size in contender.sizes if size.rows == question.rows and size.target]
-    asked = question.accuracy if question.accuracy is not None else next(iter(targets), None)
+    if contender.framework == "baseline":
+        return None
     for size in contender.sizes:
         time = size.times.get(question.clock)
-        if asked is None or not FLOWERS < size.rows <= question.rows / LEAST_SAMPLING or not time or not size.accuracy:
+        if size.failure or not FLOWERS < size.rows <= question.rows / LEAST_SAMPLING or not time or not size.accuracy:
             continue
-        if size.accuracy.low >= asked and time.high <= question.seconds:
+        roomy = all(verdict == YES for verdict, _ in _in_memory(question, size, contender))
+        if roomy and size.accuracy.low >= asked and time.high <= question.seconds:
             words = f"accuracy {size.accuracy.words} reaches {show_share(asked)}"
             return size.rows, time.high if time.value is None else time.value, contender.name, words
     return None
@@ -319,17 +344,26 @@ def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
         framework=case.framework,
         model=case.model,
         track=case.track,
-        device="gpu" if about.get("device") == "cuda" or case.framework.endswith("-gpu") else "cpu",
+        device="gpu" if is_on_gpu(case.framework, about) else "cpu",
         megabytes=megabytes if is_number(megabytes) else None,
+        weight=f"{megabytes:,.0f} MB" if is_number(megabytes) else "",
         memory_limit=limit if is_number(limit) else None,
         sizes=tuple(size for rows in sorted(found) if (size := _recorded(run, found[rows]))),
         times={
-            name: scaling.fit({rows: _sums(result, clock.phases) for rows, result in whole.items()})
+            # A training below its target counts in no ranking, and in no law.
+            name: scaling.fit(
+                {n: _sums(result, clock.phases) for n, result in whole.items() if not result.below_target}
+            )
             for name, clock in CLOCKS.items()
             if name != "cold"  # what is done for the first time is not measured at every size
         },
         memory=scaling.fit({rows: _peaks(result) for rows, result in whole.items()}),
     )
+
+
+def is_on_gpu(framework: str, about: dict[str, Any]) -> bool:
+    """By what the environment of the run says of it, or else by its name."""
+    return about.get("device") == "cuda" or framework.endswith("-gpu")
 
 
 def _streams(result: Result) -> bool:
@@ -350,21 +384,23 @@ def _recorded(run: Run, result: Result) -> Size | None:
     if failure.outcome == "unavailable":
         return Size(rows, (NOT_KNOWN, told))
     memory: Any = run.facts("settings").get("memory_limit_bytes")
-    if failure.outcome == "timeout" and run.time_limit and failure.phase in CLOCKS["warm"].phases:
-        words = (
-            f"{which}{failure.phase} was stopped after its {show_seconds(run.time_limit, 3)} at {show_rows(rows)} rows"
-        )
-        return Size(rows, times=dict.fromkeys(CLOCKS, Span(run.time_limit, math.inf, words, stopped=True)))
+    # A whole case that took too long tells nothing about one of its phases.
+    of_phase = (failure.reason or "").startswith(f"{failure.phase} took longer")
+    clocks = [name for name, clock in CLOCKS.items() if failure.phase in clock.phases]
+    if failure.outcome == "timeout" and run.time_limit and of_phase and clocks:
+        limit = show_seconds(run.time_limit, 3)
+        words = f"{which}{failure.phase} was stopped after its {limit} at {show_rows(rows)} rows"
+        return Size(rows, times=dict.fromkeys(clocks, Span(run.time_limit, math.inf, words, stopped=True)))
     if failure.outcome == "out-of-memory" and is_number(memory) and "CUDA" not in (failure.reason or ""):
         return Size(rows, memory=Span(memory, math.inf, f"{told} (at {show_rows(rows)} rows)", stopped=True))
     return Size(rows, (NO, told))
 
 
 def _measured(result: Result) -> Size:
-    accuracy, target, peak = result.quality("accuracy"), result.quality("target_accuracy"), result.peak_memory_bytes
+    # The worst of the launches: each has to reach the target.
+    accuracy = min((record.quality.accuracy for record in result.records if record.quality), default=None)
+    target, peak = result.quality("target_accuracy"), result.peak_memory_bytes
     margin = None if accuracy is None or target is None else accuracy - target
-    if margin is not None and result.below_target:  # in one launch, if not in the median one
-        margin = min(margin, -1e-9)
     return Size(
         result.case.rows,
         times={clock: span for clock in CLOCKS if (span := _time(result, clock))},
@@ -440,11 +476,16 @@ def _size(contender: Contender, question: Question) -> Size:
     """What is known of so many rows: recorded, or predicted, or between what smaller and larger sizes came to."""
     rows = question.rows
     for size in contender.sizes:
+        if size.rows == rows:
+            return size
+    for size in contender.sizes:
         # What is unavailable or unsupported is so at every size.
-        if size.rows == rows or (size.failure and size.failure[0] == NOT_KNOWN):
+        if size.failure and (size.failure[0] == NOT_KNOWN or size.failure[1].startswith("unsupported")):
             return size
-        if size.failure and size.failure[1].startswith("unsupported"):
-            return size
+    for size in contender.sizes:
+        if size.failure and FLOWERS < size.rows < rows:
+            told = f"not measured at {show_rows(rows)} rows; at {show_rows(size.rows)} rows {size.failure[1]}"
+            return Size(rows, (NOT_KNOWN, told))
     known = [size for size in contender.sizes if size.rows > FLOWERS and not size.failure]
     smaller, larger = [size for size in known if size.rows < rows], [size for size in known if size.rows > rows]
     if not known or rows <= FLOWERS:
@@ -454,8 +495,8 @@ def _size(contender: Contender, question: Question) -> Size:
     stopped = any(size.stopped for size in smaller)
     times = [(size, size.times.get(question.clock)) for size in known]
     memories = [(size, size.memory) for size in known]
-    time = None if stopped else _predicted(contender.times.get(question.clock), rows, name, show_seconds)
-    memory = None if stopped else _predicted(contender.memory, rows, "memory", show_memory)
+    time = None if stopped else _predicted(contender.times.get(question.clock), rows, larger, name, show_seconds)
+    memory = None if stopped else _predicted(contender.memory, rows, larger, "memory", show_memory)
     time = time or _between(times, rows, name, show_seconds)
     memory = memory or _between(memories, rows, "memory", show_memory)
     near = [size for size in (*smaller[-1:], *larger[:1]) if size.accuracy]
@@ -464,15 +505,17 @@ def _size(contender: Contender, question: Question) -> Size:
         rows,
         times={question.clock: time} if time else {},
         memory=memory,
-        accuracy=_rising([size.accuracy for size in smaller], [size.accuracy for size in larger], told),
-        margin=_rising([size.margin for size in smaller], [size.margin for size in larger], told),
+        accuracy=_rising(smaller, larger, told),
+        margin=_margin(smaller, larger, told),
     )
 
 
-def _predicted(law: Law | str | None, rows: int, name: str, show: Callable[[float], str]) -> Span | None:
+def _predicted(
+    law: Law | str | None, rows: int, larger: Sequence[Size], name: str, show: Callable[[float], str]
+) -> Span | None:
     found = law.at(rows) if isinstance(law, Law) else None
-    if found is None:
-        return None
+    if found is None or not isinstance(law, Law) or (larger and rows > law.largest):
+        return None  # a larger size that was measured, and is not of the law, tells more
     words = f"predicted, not measured: {name} {show(found.value)} ({show(found.low)} to {show(found.high)})"
     return Span(found.low, found.high, words, found.value)
 
@@ -492,10 +535,27 @@ def _between(
     return Span(below, above, f"not measured: {name} {' and '.join(parts)}") if parts else None
 
 
-def _rising(smaller: Sequence[Span | None], larger: Sequence[Span | None], words: str) -> Span | None:
-    """More rows make no model worse: between the nearest smaller size and the nearest larger one."""
-    below, above = [span for span in smaller if span][-1:], [span for span in larger if span][:1]
-    if not below and not above:
+def _rising(smaller: Sequence[Size], larger: Sequence[Size], words: str) -> Span | None:
+    """More rows make no model worse: its accuracy is between those of the nearest sizes."""
+    below, above = _nearest(smaller, larger)
+    ends = [size.accuracy.low for size in below + above if size.accuracy]
+    if not ends:
         return None
-    ends = [span.low for span in below + above]
-    return Span(min(ends) if below else -1.0, max(ends) if above else 1.0, words)
+    return Span(min(ends) if below else 0.0, max(ends) if above else 1.0, words)
+
+
+def _margin(smaller: Sequence[Size], larger: Sequence[Size], words: str) -> Span | None:
+    """How far the accuracy is above a target that lies between those of the nearest sizes."""
+    below, above = _nearest(smaller, larger)
+    accuracies = [size.accuracy.low for size in below + above if size.accuracy]
+    targets = [size.target for size in below + above if size.target is not None]
+    if not targets or not accuracies:
+        return None
+    settled = above or any(size.rows >= SETTLED for size in below)
+    low = min(accuracies) - max(targets) if below and settled else -1.0
+    return Span(low, max(accuracies) - min(targets) if above else 1.0, words)
+
+
+def _nearest(smaller: Sequence[Size], larger: Sequence[Size]) -> tuple[list[Size], list[Size]]:
+    """The largest of the smaller sizes and the smallest of the larger ones that have an accuracy."""
+    return [size for size in smaller if size.accuracy][-1:], [size for size in larger if size.accuracy][:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,6 +44,23 @@ def flowers_10_000(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.write(folder / "part-00000.parquet", features[:1_000], species[:1_000])
     store.write(folder / "part-00001.parquet", features[1_000:10_000], species[1_000:10_000])
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Debian's Chromium, or the one that Playwright has brought. In CI one must be there."""
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        try:
+            started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        except Exception as error:
+            if "CI" in os.environ:
+                raise
+            pytest.skip(f"no Chromium here, install it (apt-get install chromium): {str(error).splitlines()[0]}")
+        yield started
+        started.close()
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ EVERYTHING = [
     record("pytorch-gpu", outcome="unavailable", reason="no CUDA device"),
     record("h2o", accuracy=0.745),
     record("h2o", rows=1_000_000, outcome="out-of-memory", phase="train", reason=HOSTILE),
-    record("spark", rows=1_000_000, outcome="timeout", phase="train", reason="more than 60 s"),
+    record("spark", rows=1_000_000, outcome="timeout", phase="train", reason="train took longer than the 60 s allowed"),
     record("spark", rows=10_000_000, outcome="skipped", reason="1,000,000 rows timed out"),
     record("tensorflow-cpu", outcome="failed", phase="load", reason="ValueError: bad\nTraceback: of many lines"),
     record("a framework of tomorrow"),
@@ -318,7 +318,8 @@ def test_a_run_in_which_nothing_worked_gets_a_page(tmp_path):
     bad = [one for one in EVERYTHING if one.outcome != "ok"]
     folder = make_run(tmp_path / "bad", bad, {"machine": None, "git": "?", "settings": {"time_limit_s": "soon"}})
     assert (
-        "more than 60 s" in Markup(page.write(page.make(load.runs([folder])), folder).read_text(encoding="utf-8")).words
+        "train took longer than the 60 s allowed"
+        in Markup(page.write(page.make(load.runs([folder])), folder).read_text(encoding="utf-8")).words
     )
 
 

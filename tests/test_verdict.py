@@ -100,12 +100,18 @@ def test_a_case_that_did_not_end_is_a_no_with_its_reason(failure, sentence):
 
 
 def test_a_training_that_was_stopped_is_a_no_up_to_its_limit_and_not_known_beyond():
-    stopped = record(outcome="timeout", phase="train", reason="more than 60 s")
+    stopped = record(outcome="timeout", phase="train", reason="train took longer than the 60 s allowed")
     assert told(ask([stopped])) == (NO, "train was stopped after its 60 s at 1,000 rows, of 30 s allowed")
     assert ask([stopped], seconds=60).verdict == NO
     assert ask([stopped], seconds=90).verdict == NOT_KNOWN
     larger = ask([stopped, record(rows=2000, outcome="skipped", reason="inferred")], rows=2000)
     assert told(larger) == (NO, "train was stopped after its 60 s at 1,000 rows, of 30 s allowed")
+
+
+def test_a_whole_case_that_took_too_long_tells_nothing_of_its_training():
+    whole = record(outcome="timeout", phase="train", reason="the case took longer than the 300 s allowed in all")
+    told_so = "timeout in train: the case took longer than the 300 s allowed in all"
+    assert told(ask([whole], seconds=1000)) == (NO, told_so)
 
 
 def test_what_ran_out_of_memory_is_a_no_unless_more_is_asked_for_than_it_had():
@@ -159,6 +165,30 @@ def test_more_rows_make_no_model_worse():
     assert ask(sizes, rows=10_000, accuracy=0.99).verdict == NO
     reason = "whether the accuracy reaches the target is not known: it is 0.97 at 1,000 rows and 0.98 at 100,000 rows"
     assert ask(sizes, rows=10_000).reason == reason
+
+
+def with_target(one, target):
+    quality = replace(one.quality, target_accuracy=target, reached_target=one.quality.accuracy >= target)
+    return replace(one, quality=quality)
+
+
+def test_a_target_that_rises_with_the_rows_is_not_that_of_a_neighbour():
+    few = with_target(steady(1.0, 10_000, accuracy=0.972), 0.9737)
+    many = with_target(steady(2.0, 100_000, accuracy=0.979), 0.9817)
+    assert ask([few, many], rows=50_000).verdict == NOT_KNOWN
+    reached = with_target(steady(1.0, 20_000, accuracy=0.975), 0.9737)
+    assert ask([reached], rows=200_000).verdict == NOT_KNOWN
+
+
+def test_what_failed_on_fewer_rows_is_not_said_to_do_more():
+    sizes = [*LINE[:3], record(rows=1_000_000, outcome="failed", phase="train", reason="it fell over")]
+    answer = ask(sizes, rows=2_000_000)
+    assert told(answer) == (NOT_KNOWN, "not measured at 2 M rows; at 1 M rows failed in train: it fell over")
+
+
+def test_places_of_times_that_were_measured_once_are_given_with_care():
+    found = rank([steady(1.0, framework="a"), steady(1.15, framework="b"), steady(1.5, framework="c")])
+    assert [(one.contender.name, one.place) for one in found] == [("a", 1), ("b", 1), ("c", 3)]
 
 
 LINE = [steady(0.1 + 1e-6 * rows, rows) for rows in (1_000, 10_000, 100_000, 1_000_000, 10_000_000)]

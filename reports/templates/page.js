@@ -13,14 +13,14 @@ function fromAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   const found = { ...data.question };
   const models = new Set(data.contenders.map((one) => one.model));
-  const number = (name, least) => {
+  const number = (name, least, most = Infinity) => {
     const value = Number(given.get(name));
-    return given.get(name) && Number.isFinite(value) && value >= least ? value : undefined;
+    return given.get(name) && Number.isFinite(value) && value >= least && value <= most ? value : undefined;
   };
   if (models.has(given.get("model"))) found.model = given.get("model");
-  found.rows = Math.round(number("rows", 1) ?? found.rows);
+  found.rows = Math.round(number("rows", 1, 1e15) ?? found.rows);
   found.seconds = number("seconds", 1e-9) ?? found.seconds;
-  found.accuracy = number("accuracy", 0) ?? null;
+  found.accuracy = number("accuracy", 0, 1) ?? null;
   found.memory = number("memory", 1) ?? null;
   if (["any", "cpu", "gpu"].includes(given.get("device"))) found.device = given.get("device");
   if (Object.hasOwn(data.clocks, given.get("clock") ?? "")) found.clock = given.get("clock");
@@ -31,6 +31,14 @@ function fromAddress() {
 function toAddress() {
   const given = Object.entries(question).filter(([, value]) => value !== null);
   history.replaceState(null, "", `#${new URLSearchParams(given)}`);
+}
+
+// Not at every step of a slider: browsers refuse to change the address so often.
+let addressed = 0;
+
+function toAddressSoon() {
+  clearTimeout(addressed);
+  addressed = setTimeout(toAddress, 200);
 }
 
 // What stands on the page
@@ -55,13 +63,16 @@ function showAnswers() {
   }
   if (!ranked.length) list.append(element("li", "Nothing in these records is about this question."));
   document.getElementById("answers").replaceChildren(list);
+  const count = (verdict) => ranked.filter((one) => one.verdict === verdict).length;
+  document.getElementById("said").textContent = `${count(YES)} yes, ${count(NOT_KNOWN)} not known, ${count(NO)} no`
+    + (count(YES) ? `; first ${ranked[0].contender.name}` : "");
   document.getElementById("first").replaceChildren(...enough(question, ranked).map((line) => element("li", line)));
   const accuracy = question.accuracy === null ? "the target accuracy" : `an accuracy of ${showShare(question.accuracy)}`;
   const memory = question.memory === null ? "" : ` and in ${showMemory(question.memory)} of memory`;
   const device = question.device === "any" ? "" : `, on the ${question.device.toUpperCase()}`;
   const track = question.track === "tuned" ? "" : " by its default recipe";
   document.getElementById("asked").textContent = `Which framework trains the ${question.model} on ${showRows(question.rows)} rows`
-    + ` within ${showSeconds(question.seconds)}, ${data.clocks[question.clock]}, to ${accuracy}${memory}${device}${track}?`;
+    + ` within ${showSeconds(question.seconds, 3)}, ${data.clocks[question.clock]}, to ${accuracy}${memory}${device}${track}?`;
 }
 
 // What is being typed stays as it is.
@@ -109,10 +120,11 @@ function show() {
 
 const twoDigits = (value) => Number(value.toPrecision(2));
 
-function typed(name, least) {
-  const words = field(name).value.replace(/[,_\s]/g, "");
+// A comma parts the thousands of rows, and is a point elsewhere, as many people write it.
+function typed(name, least, most = Infinity) {
+  const words = field(name).value.replace(/[_\s]/g, "").replace(/,/g, name === "rows" ? "" : ".");
   const value = Number(words);
-  const good = words !== "" && Number.isFinite(value) && value >= least;
+  const good = words !== "" && Number.isFinite(value) && value >= least && value <= most;
   const problem = document.getElementById("problem");
   problem.hidden = good || typing !== null;
   problem.textContent = good ? "" : `${name}: "${field(name).value}" is no number that can be asked for; write ${
@@ -124,9 +136,9 @@ function changed(event) {
   const { name, value, type } = event.target;
   typing = event.type === "input" && type === "text" ? event.target : null;
   const set = {
-    rows: () => Math.round(typed("rows", 1)),
+    rows: () => Math.round(typed("rows", 1, 1e15)),
     seconds: () => typed("seconds", 1e-9),
-    accuracy: () => typed("accuracy", 0),
+    accuracy: () => typed("accuracy", 0, 1),
     memory: () => (value === "" ? null : Number(value)),
   };
   if (name === "rows-slider") question.rows = twoDigits(10 ** Number(value));
@@ -135,8 +147,9 @@ function changed(event) {
   else if (name === "accuracy-kind") question.accuracy = value === "target" ? null : question.accuracy ?? 0.98;
   else if (name in set) question[name] = set[name]();
   else if (name in question) question[name] = value;
-  toAddress();
+  if (!(name in set)) document.getElementById("problem").hidden = true;
   show();
+  toAddressSoon();
 }
 
 function begin() {

@@ -2,7 +2,7 @@
 // `data` is what page.py embeds: the contenders with their sizes and laws, and the question to begin with.
 "use strict";
 
-const FLOWERS = 150, LEAST_SAMPLING = 10, REACH = 10;
+const FLOWERS = 150, LEAST_SAMPLING = 10, REACH = 10, ONE_VALUE = 0.2, NOISE_FLOOR = 0.05, SETTLED = 100_000;
 const YES = "yes", NO = "no", NOT_KNOWN = "not known";
 
 // Numbers for people, as in reports/statistics.py
@@ -26,15 +26,14 @@ function showMemory(value) {
   for (const [unit, power] of [["TiB", 4], ["GiB", 3], ["MiB", 2], ["KiB", 1]]) {
     if (value >= 1024 ** power) return `${significant(value / 1024 ** power, 2)} ${unit}`;
   }
-  return `${value.toFixed(0)} B`;
+  return `${significant(value, 2)} B`;
 }
 
-const plain = (value, digits) => String(Number(value.toPrecision(digits)));
 const showRows = (value) =>
   value >= 1e6 && value < 1e10
-    ? `${plain(value / 1e6, 4).replace(/\B(?<!\.\d*)(?=(\d{3})+(?!\d))/g, ",")} M`
-    : String(value).replace(/\B(?=(\d{3})+$)/g, ",");
-const showShare = (value, digits = 4) => plain(value, digits);
+    ? `${significant(value / 1e6, 4)} M`
+    : BigInt(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+const showShare = (value, digits = 4) => significant(value, digits);
 
 // What a law says: reports/scaling.py
 
@@ -55,9 +54,9 @@ function at(law, rows) {
 const highOf = (span) => (span.high === null ? Infinity : span.high);
 const stoppedSize = (size) => [...Object.values(size.times), size.memory].some((span) => span && span.stopped);
 
-function predicted(law, rows, name, show) {
+function predicted(law, rows, larger, name, show) {
   const found = at(law, rows);
-  if (!found) return null;
+  if (!found || (larger.length && rows > law.largest)) return null;
   const words = `predicted, not measured: ${name} ${show(found.value)} (${show(found.low)} to ${show(found.high)})`;
   return { low: found.low, high: found.high, words, value: found.value };
 }
@@ -76,33 +75,55 @@ function between(known, rows, name, show) {
   return parts.length ? { low, high, words: `not measured: ${name} ${parts.join(" and ")}`, value: null } : null;
 }
 
+function nearest(smaller, larger) {
+  const known = (size) => size.accuracy;
+  return [smaller.filter(known).slice(-1), larger.filter(known).slice(0, 1)];
+}
+
 function rising(smaller, larger, words) {
-  const below = smaller.filter(Boolean).slice(-1), above = larger.filter(Boolean).slice(0, 1);
-  if (!below.length && !above.length) return null;
-  const ends = [...below, ...above].map((span) => span.low);
-  return { low: below.length ? Math.min(...ends) : -1, high: above.length ? Math.max(...ends) : 1, words, value: null };
+  const [below, above] = nearest(smaller, larger);
+  const ends = [...below, ...above].map((size) => size.accuracy.low);
+  if (!ends.length) return null;
+  return { low: below.length ? Math.min(...ends) : 0, high: above.length ? Math.max(...ends) : 1, words, value: null };
+}
+
+function marginOf(smaller, larger, words) {
+  const [below, above] = nearest(smaller, larger);
+  const accuracies = [...below, ...above].map((size) => size.accuracy.low);
+  const targets = [...below, ...above].map((size) => size.target).filter((target) => target !== null);
+  if (!targets.length || !accuracies.length) return null;
+  const settled = above.length || below.some((size) => size.rows >= SETTLED);
+  const low = below.length && settled ? Math.min(...accuracies) - Math.max(...targets) : -1;
+  return { low, high: above.length ? Math.max(...accuracies) - Math.min(...targets) : 1, words, value: null };
 }
 
 function sizeOf(contender, question) {
   const rows = question.rows;
+  const failure = (words) => (
+    { rows, failure: [NOT_KNOWN, words], times: {}, memory: null, accuracy: null, margin: null, target: null });
+  const exact = contender.sizes.find((size) => size.rows === rows);
+  if (exact) return exact;
   for (const size of contender.sizes) {
-    if (size.rows === rows || (size.failure && size.failure[0] === NOT_KNOWN)) return size;
-    if (size.failure && size.failure[1].startsWith("unsupported")) return size;
+    if (size.failure && (size.failure[0] === NOT_KNOWN || size.failure[1].startsWith("unsupported"))) return size;
+  }
+  for (const size of contender.sizes) {
+    if (size.failure && FLOWERS < size.rows && size.rows < rows) {
+      return failure(`not measured at ${showRows(rows)} rows; at ${showRows(size.rows)} rows ${size.failure[1]}`);
+    }
   }
   const known = contender.sizes.filter((size) => size.rows > FLOWERS && !size.failure);
   const smaller = known.filter((size) => size.rows < rows), larger = known.filter((size) => size.rows > rows);
   if (!known.length || rows <= FLOWERS) {
     const failed = contender.sizes.find((size) => size.failure);
-    const told = `not measured at ${showRows(rows)} rows, nor near${failed ? `: ${failed.failure[1]}` : ""}`;
-    return { rows, failure: [NOT_KNOWN, told], times: {}, memory: null, accuracy: null, margin: null, target: null };
+    return failure(`not measured at ${showRows(rows)} rows, nor near${failed ? `: ${failed.failure[1]}` : ""}`);
   }
   const name = data.clocks[question.clock];
   const stopped = smaller.some(stoppedSize);
   const times = known.map((size) => [size, size.times[question.clock]]);
   const memories = known.map((size) => [size, size.memory]);
-  const time = (!stopped && predicted(contender.times[question.clock], rows, name, showSeconds))
+  const time = (!stopped && predicted(contender.times[question.clock], rows, larger, name, showSeconds))
     || between(times, rows, name, showSeconds);
-  const memory = (!stopped && predicted(contender.memory, rows, "memory", showMemory))
+  const memory = (!stopped && predicted(contender.memory, rows, larger, "memory", showMemory))
     || between(memories, rows, "memory", showMemory);
   const near = [...smaller.slice(-1), ...larger.slice(0, 1)].filter((size) => size.accuracy);
   const told = near.map((size) => `${size.accuracy.words} at ${showRows(size.rows)} rows`).join(" and ");
@@ -110,8 +131,8 @@ function sizeOf(contender, question) {
     rows, failure: null, target: null,
     times: time ? { [question.clock]: time } : {},
     memory,
-    accuracy: rising(smaller.map((size) => size.accuracy), larger.map((size) => size.accuracy), told),
-    margin: rising(smaller.map((size) => size.margin), larger.map((size) => size.margin), told),
+    accuracy: rising(smaller, larger, told),
+    margin: marginOf(smaller, larger, told),
   };
 }
 
@@ -185,7 +206,8 @@ function ranking(question) {
   let leader = null, place = 0;
   answers.forEach((one, index) => {
     if (one.verdict !== YES || !one.time) return;
-    if (leader === null || one.time.low > highOf(leader)) {
+    const doubt = one.time.low === one.time.high ? ONE_VALUE : NOISE_FLOOR;
+    if (leader === null || one.time.low > highOf(leader) * (1 + doubt)) {
       leader = one.time;
       place = index + 1;
     }
@@ -194,14 +216,20 @@ function ranking(question) {
   return answers;
 }
 
-function sampleOf(question, contender) {
-  const own = contender.sizes.find((size) => size.rows === question.rows && size.target);
-  const asked = question.accuracy !== null ? question.accuracy : own ? own.target : null;
-  if (asked === null) return null;
+function targetOf(question, ranked) {
+  const known = ranked.flatMap((one) => one.contender.sizes)
+    .filter((size) => size.target !== null && size.rows >= Math.min(question.rows, SETTLED) && size.rows !== FLOWERS)
+    .map((size) => [Math.abs(size.rows - question.rows), size.target]);
+  return known.length ? least(known)[1] : null;
+}
+
+function sampleOf(question, contender, asked) {
+  if (contender.framework === "baseline") return null;
   for (const size of contender.sizes) {
     const time = size.times[question.clock];
-    if (size.rows <= FLOWERS || size.rows > question.rows / LEAST_SAMPLING || !time || !size.accuracy) continue;
-    if (size.accuracy.low >= asked && highOf(time) <= question.seconds) {
+    if (size.failure || size.rows <= FLOWERS || size.rows > question.rows / LEAST_SAMPLING || !time || !size.accuracy) continue;
+    const roomy = inMemory(question, size, contender).every(([verdict]) => verdict === YES);
+    if (roomy && size.accuracy.low >= asked && highOf(time) <= question.seconds) {
       const words = `accuracy ${size.accuracy.words} reaches ${showShare(asked)}`;
       return [size.rows, time.value == null ? highOf(time) : time.value, contender.name, words];
     }
@@ -217,14 +245,14 @@ const least = (rows) => rows.reduce((best, row) => {
 function enough(question, ranked) {
   const able = ranked.filter((one) => one.verdict === YES && one.contender.framework !== "baseline");
   const weighed = able.filter((one) => one.contender.megabytes)
-    .map((one) => [one.contender.megabytes, one.contender.name, one.reason]);
+    .map((one) => [one.contender.megabytes, one.contender.name, one.contender.weight, one.reason]);
   const lines = [];
-  if (able.length > 1 && weighed.length) {
-    const [megabytes, name, reason] = least(weighed);
-    const size = significant(Math.round(megabytes), 1);
-    lines.push(`${name} is enough, the lightest to install of those that can (${size} MB): ${reason}.`);
+  if (able.length > 1 && weighed.length === able.length) {
+    const [, name, weight, reason] = least(weighed);
+    lines.push(`${name} is enough, the lightest to install of those that can (${weight}): ${reason}.`);
   }
-  const samples = ranked.map((one) => sampleOf(question, one.contender)).filter(Boolean);
+  const asked = question.accuracy !== null ? question.accuracy : targetOf(question, ranked);
+  const samples = asked ? ranked.map((one) => sampleOf(question, one.contender, asked)).filter(Boolean) : [];
   if (samples.length) {
     const [rows, seconds, name, words] = least(samples);
     lines.push(`A sample is enough: ${showRows(rows)} of the ${showRows(question.rows)} rows. `
