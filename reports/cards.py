@@ -26,10 +26,14 @@ OF_THE_MODEL = ("activation", "initial_weights")
 
 @dataclass(frozen=True)
 class Card:
-    """One framework: `facts` are pairs of a name and words; `limits` are what did not work, with the error seen."""
+    """One framework: `facts` are pairs of a name and words; `limits` are what did not work, with the error seen.
+
+    `works`: it ended a case of this run.
+    """
 
     framework: str
     version: str
+    works: bool
     strong: list[str]
     weak: list[str]
     facts: list[tuple[str, str]]
@@ -167,8 +171,12 @@ def _card(
     if len(limits) > MOST_LIMITS:
         limits = [*limits[:MOST_LIMITS], f"and {len(limits) - MOST_LIMITS} more"]
     if below:
-        limits.append(f"below its target accuracy: {', '.join(str(result.case).split(' ', 1)[1] for result in below)}")
-    return Card(name, str(about.get("version") or ""), strong, weak, facts, limits, _recipes(ended, found))
+        groups: dict[str, list[str]] = {}
+        for result in below:
+            groups.setdefault(f"{result.case.model}, {result.case.track}", []).append(show_rows(result.case.rows))
+        told = "; ".join(f"{name}, {', '.join(sizes)} rows" for name, sizes in groups.items())
+        limits.append(f"below its target accuracy: {told}")
+    return Card(name, str(about.get("version") or ""), bool(ended), strong, weak, facts, limits, _recipes(ended, found))
 
 
 def _limit(result: Result) -> str:

@@ -63,6 +63,27 @@ BYTES = (
 SHOWN = "indexof(hidden, datum.framework) < 0"
 
 
+CONFIG = {
+    "background": "white",
+    "view": {"stroke": None},
+    "title": {"anchor": "start", "fontSize": 15, "offset": 12},
+    "axis": {
+        "labelFontSize": 11.5,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "gridColor": "#e6e6e6",
+        "titlePadding": 8,
+    },
+    "legend": {
+        "labelFontSize": 11.5,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "symbolOpacity": 1,
+        "labelLimit": 220,
+    },
+}
+
+
 @dataclass(frozen=True)
 class Figure:
     """A chart of a model with the name of its files and the sentence to read it by."""
@@ -75,9 +96,10 @@ class Figure:
     @cached_property
     def specification(self) -> dict[str, Any]:
         """The chart in the words of Vega-Lite, without the address of their definition."""
-        found = self.chart.to_dict()
+        found = self.chart.to_dict(validate=False)
         del found["$schema"]
-        return found
+        # Here, since altair copies a chart with all its data whenever something is added to it.
+        return found | {"config": CONFIG, "params": [*found.get("params", ()), {"name": "hidden", "value": []}]}
 
     @cached_property
     def table(self) -> tuple[list[str], list[list[str]]]:
@@ -103,6 +125,12 @@ def look(framework: str) -> tuple[str, str]:
 
 def figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
     """The charts of a run, model by model; those for which the run has no values are left out."""
+    # To hold every part of every chart against the schema of Vega-Lite takes longer than all the rest of a report.
+    with alt.utils.schemapi.debug_mode(False):
+        return _figures(run, contenders)
+
+
+def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
     found = results(run.records)
     made: list[Figure] = []
     for model in dict.fromkeys(record.case.model for record in run.records):
@@ -426,9 +454,11 @@ def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
     ).properties(width=max(24, min(90, (WIDTH + 60) / len(frameworks) - 12)), height=HEIGHT - 70)
     header = alt.Header(title=None, labelOrient="bottom", labelAngle=-20, labelPadding=56, labelFontSize=11)
     title = f"{model}: what holds the memory, by rows"
-    faceted = layer.facet(column=alt.Column("framework:N", sort=frameworks, header=header), data=alt.Data(values=bars))
+    faceted = layer.facet(
+        column=alt.Column("framework:N", sort=frameworks, header=header), data=alt.Data(values=tuple(bars))
+    )
     faceted = faceted.transform_filter(SHOWN).properties(title=title, description=title, spacing=8)
-    return _styled(faceted.add_params(alt.param(name="hidden", value=[])))
+    return faceted
 
 
 def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -609,7 +639,7 @@ def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X
     """A line per framework and track, a full mark per size, a hollow one where the target was not reached."""
     color, shape = _looks(frameworks)
     tracks = sorted({point["track"] for point in points}, key=lambda track: (track != "tuned", track))
-    line = alt.Chart(alt.Data(values=list(points))).transform_filter(SHOWN).mark_line(clip=True)
+    line = _chart(points).transform_filter(SHOWN).mark_line(clip=True)
     line = line.encode(
         x=x,
         y=y,
@@ -627,7 +657,7 @@ def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X
                 legend=alt.Legend(symbolSize=500, symbolStrokeWidth=2),
             )
         )
-    marks = alt.Chart(alt.Data(values=list(points))).transform_filter(SHOWN)
+    marks = _chart(points).transform_filter(SHOWN)
     places: dict[str, Any] = {"x": x, "y": y, "color": color, "shape": shape, "tooltip": TOOLTIP}
     full = (
         marks.transform_filter("!datum.below").mark_point(filled=True, size=75, opacity=1, clip=True).encode(**places)
@@ -736,8 +766,9 @@ def _ticks(low: float, high: float) -> list[float]:
     return [tick for power in range(first, last + 1) for step in steps if (tick := step * 10.0**power) <= high]
 
 
-def _chart(values: list[dict[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.Data(values=values))
+def _chart(values: Sequence[dict[str, Any]]) -> alt.Chart:
+    # A tuple, since altair copies lists whenever something is added to a chart.
+    return alt.Chart(alt.Data(values=tuple(values)))
 
 
 def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT, zoom: bool = True) -> alt.LayerChart:
@@ -745,19 +776,5 @@ def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT, zoom:
     if zoom:
         scales = alt.selection_interval(bind="scales", zoom="wheel![event.shiftKey]")
         layers = [*layers[:-1], layers[-1].add_params(scales)]
-    chart = alt.layer(*layers, title=title, width=WIDTH, height=height).properties(description=title)
-    return _styled(chart.add_params(alt.param(name="hidden", value=[])))
-
-
-def _styled(chart: Any) -> Any:
-    return (
-        chart.configure(background="white")
-        .configure_view(stroke=None)
-        .configure_title(anchor="start", fontSize=15, offset=12)
-        .configure_axis(
-            labelFontSize=11.5, titleFontSize=12, titleFontWeight="normal", gridColor="#e6e6e6", titlePadding=8
-        )
-        .configure_legend(
-            labelFontSize=11.5, titleFontSize=12, titleFontWeight="normal", symbolOpacity=1, labelLimit=220
-        )
-    )
+    chart: alt.LayerChart = alt.layer(*layers, title=title, width=WIDTH, height=height, description=title)  # type: ignore[assignment]
+    return chart

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -65,17 +66,25 @@ class Part:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is shown: the question with its answers for each model, and the runs, one after another."""
+    """Everything that is shown: the question with its answers for each model, and the runs, one after another.
+
+    `library` is what draws charts in the page; it is on its way while the rest is reckoned.
+    """
 
     title: str
     asked: list[Asked]
     parts: list[Part]
     contenders: list[Contender]
     runs: Sequence[Run]
+    library: Future[str]
 
 
 def make(runs: Sequence[Run]) -> Report:
     """The report of the runs, in which nothing of one run is mixed with another's."""
+    # Vega, Vega-Lite and Vega-Embed as one script, so that the page needs no network.
+    loader = ThreadPoolExecutor(1)
+    library = loader.submit(vl_convert.javascript_bundle, "window.vegaEmbed = vegaEmbed;")
+    loader.shutdown(wait=False)
     found = verdict.contenders(runs)
     models = list(dict.fromkeys(one.model for one in found))
     first = verdict.default_question(found)
@@ -85,7 +94,7 @@ def make(runs: Sequence[Run]) -> Report:
         _part(run, [one for one in found if one.run == run.name], f"{number}-" * (len(runs) > 1))
         for number, run in enumerate(runs, start=1)
     ]
-    return Report("irisbench: " + ", ".join(run.name for run in runs), asked, parts, found, runs)
+    return Report("irisbench: " + ", ".join(run.name for run in runs), asked, parts, found, runs, library)
 
 
 def ask(question: Question, found: Sequence[Contender]) -> Asked:
@@ -104,17 +113,21 @@ def write(report: Report, output: Path) -> Path:
     check_folder(output)
     try:
         (output / "figures").mkdir(parents=True, exist_ok=True)
-        for part in report.parts:
-            for figure, file in zip(part.figures, part.files, strict=True):
-                svg = vl_convert.vegalite_to_svg(figure.specification)
-                (output / "figures" / f"{file}.svg").write_text(svg, encoding="utf-8", errors="replace")
-        results_csv = raw.results_csv(report.runs)
-        for name, text in (
-            ("results.csv", results_csv),
-            ("report.md", _render("report.md.j2", report)),
-            ("report.html", _render("report.html.j2", report, results_csv)),
-        ):
-            (output / name).write_text(text, encoding="utf-8", errors="replace", newline="")
+        drawings = {
+            output / "figures" / f"{file}.svg": figure.specification
+            for part in report.parts
+            for figure, file in zip(part.figures, part.files, strict=True)
+        }
+        with ThreadPoolExecutor(1) as artist:  # draws while the page is written
+            drawn = artist.map(vl_convert.vegalite_to_svg, drawings.values())
+            results_csv = raw.results_csv(report.runs)
+            for path, text in (
+                (output / "results.csv", results_csv),
+                (output / "report.md", _render("report.md.j2", report)),
+                (output / "report.html", _render("report.html.j2", report, results_csv)),
+                *zip(drawings, drawn, strict=True),
+            ):
+                path.write_text(text, encoding="utf-8", errors="replace", newline="")
     except OSError as error:
         raise BadInput(
             f"the report cannot be written into {output} ({error}). Name another folder with --output"
@@ -246,8 +259,7 @@ def _render(template: str, report: Report, results_csv: str = "") -> str:
             "data": _embedded(report),
             "csv": raw.packed(results_csv),
             "records": raw.packed(raw.records_json(report.runs)),
-            # Vega, Vega-Lite and Vega-Embed as one script, so that the page needs no network.
-            "library": Markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")),
+            "library": Markup(report.library.result()),
             **{
                 name.partition(".")[0]: Markup((TEMPLATES / name).read_text())
                 for name in ("style.css", "question.js", "page.js")

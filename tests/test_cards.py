@@ -75,7 +75,7 @@ def test_a_card_names_every_limit_with_the_error_that_was_seen():
         card(made, "spark").limits[0]
         == "mlp, 1 M rows, tuned: timeout in train: train took longer than the 60 s allowed"
     )
-    assert card(made, "h2o").limits[-1] == "below its target accuracy: mlp 1,000 rows, tuned"
+    assert card(made, "h2o").limits[-1] == "below its target accuracy: mlp, tuned, 1,000 rows"
     assert not any(one.framework == "baseline" for one in made)
 
 

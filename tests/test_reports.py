@@ -186,6 +186,7 @@ def test_every_figure_is_a_drawing_with_a_title_and_units(written):
 def test_every_chart_has_a_table_behind_it(written):
     report = page.make(load.runs([written]))
     for figure in report.parts[0].figures:
+        figure.chart.to_dict(validate=True)
         columns, rows = figure.table
         assert len(columns) >= 2 and rows and all(len(row) == len(columns) for row in rows), figure.name
     table = next(figure for figure in report.parts[0].figures if figure.name == "train-mlp").table
