@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -278,7 +279,7 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     if not known:
         return None
     points = [_point(result, height(accuracy)) for result, accuracy in known]
-    frameworks = [point["framework"] for point in points]
+    frameworks = _with_failed(points, own)
     best = {result.case.rows: bayes for result, _ in known if (bayes := result.quality("bayes_accuracy")) is not None}
     bounds = [height(bayes) for bayes in best.values()] + [point["y"] for point in points]
     low, high = 0.8 * min(bounds), min(1.0, 1.25 * max(bounds))
@@ -296,7 +297,7 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
             _chart(line).mark_line(color="#555", strokeDash=[6, 4], strokeWidth=1.5).encode(x=x, y=y),
             *_text(_chart([text]).encode(x=x, y=y, text="text:N"), "#444", align="right", dx=-2, dy=-8),
         ]
-    above = _failed_at(own, x)
+    above = _failed_at(own, x, frameworks)
     return _finish([*extra, *above, *_lines(points, frameworks, x, y)], f"{model}: how accurate the trained model is")
 
 
@@ -310,8 +311,9 @@ def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     ticks = [2.0**power for power in range(first, last + 1, max(1, math.ceil((last - first) / 8)))]
     y = _y("Peak memory (MiB, GiB)", 2.0**first, 2.0**last, ticks, BYTES)
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    lines = _lines(points, [point["framework"] for point in points], x, y)
-    return _finish([*_failed_at(own, x), *lines], f"{model}: how much memory it takes")
+    frameworks = _with_failed(points, own)
+    lines = _lines(points, frameworks, x, y)
+    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how much memory it takes")
 
 
 def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -400,8 +402,9 @@ def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     low, high = _decades(point["y"] for point in points)
     y = _y("Log-loss above Bayes (nats)", low, high, _ticks(low, high), "format(datum.value, '~g')")
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    lines = _lines(points, [point["framework"] for point in points], x, y)
-    return _finish([*_failed_at(own, x), *lines], f"{model}: how good the probabilities are")
+    frameworks = _with_failed(points, own)
+    lines = _lines(points, frameworks, x, y)
+    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how good the probabilities are")
 
 
 def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
@@ -474,8 +477,9 @@ def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None
     label = "datum.value >= 1e6 ? format(datum.value / 1e6, ',') + ' M' : format(datum.value, ',')"
     y = _y("Rows predicted in a second", low, high, _ticks(low, high), label)
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    lines = _lines(points, [point["framework"] for point in points], x, y)
-    return _finish([*_failed_at(own, x), *lines], f"{model}: how fast it predicts")
+    frameworks = _with_failed(points, own)
+    lines = _lines(points, frameworks, x, y)
+    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how fast it predicts")
 
 
 def latency_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -684,20 +688,30 @@ def _failed_rows(own: Sequence[Result]) -> list[int]:
     return [result.case.rows for result in own if result.outcome in FAILURES]
 
 
-def _failed_at(own: Sequence[Result], x: alt.X) -> list[alt.Chart]:
+def _failed_at(own: Sequence[Result], x: alt.X, frameworks: Sequence[str]) -> list[alt.Chart]:
     """A cross at the foot of the chart for each case that did not end, one above the other; hovering tells why."""
-    stacked: dict[int, int] = {}
-    points = []
+    levels: dict[int, list[dict[str, Any]]] = {}
+    stacked = Counter[int]()
     for result in own:
         if result.outcome in FAILURES:
-            level = stacked[result.case.rows] = stacked.get(result.case.rows, -1) + 1
-            points.append({**_point(result, 0.0), "level": HEIGHT - 8 - 14 * level})
-    if not points:
-        return []
-    color = alt.Color("framework:N", legend=None, scale=_scales(point["framework"] for point in points)[0])
-    marks = _chart(points).transform_filter(SHOWN)
-    marks = marks.mark_point(shape=CROSS, size=70, strokeWidth=2.5, opacity=1, filled=False, clip=True)
-    return [marks.encode(x=x, y=alt.Y("level:Q", scale=None, axis=None), color=color, tooltip=TOOLTIP)]
+            levels.setdefault(stacked[result.case.rows], []).append(_point(result, 0.0))
+            stacked[result.case.rows] += 1
+    color, _ = _looks(frameworks)
+    marks = [
+        (level, _chart(points).transform_filter(SHOWN).mark_point(shape=CROSS, size=70, strokeWidth=2.5, filled=False))
+        for level, points in levels.items()
+    ]
+    return [
+        mark.encode(x=x, y=alt.value(HEIGHT - 8 - 14 * level), color=color, opacity=alt.value(1), tooltip=TOOLTIP)
+        for level, mark in marks
+    ]
+
+
+def _with_failed(points: Sequence[dict[str, Any]], own: Sequence[Result]) -> list[str]:
+    """The frameworks of a chart: those with a mark, and those that did not end."""
+    return [point["framework"] for point in points] + [
+        result.case.framework for result in own if result.outcome in FAILURES
+    ]
 
 
 def _text(chart: alt.Chart, color: str | None, **mark: Any) -> list[alt.Chart]:
