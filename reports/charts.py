@@ -228,7 +228,7 @@ def train_chart(
     stacked: dict[int, int] = {}
     for failure in failures:
         level = stacked[failure["rows"]] = stacked.get(failure["rows"], -1) + 1
-        failure["y"] = top * step**level
+        failure["y"] = top * step ** (level + 1.5)  # above the words of the time limit
     curves = [point for framework, law in laws for point in _curve(framework, law)]
     ends = [point[end] for point in points for end in ("low", "high")]
     low, high = _decades([*ends, *(point["y"] for point in curves + failures)])

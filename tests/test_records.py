@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,5 @@ def test_a_larger_size_is_given_up_when_a_smaller_one_ran_out() -> None:
     assert gave_up_before(larger, [OK]) is None
     assert gave_up_before(Case("spark", "logistic", 10_000_000, "tuned", 2, 0), [timeout]) is None
     assert gave_up_before(Case("spark", "mlp", 10_000, "tuned", 2, 0), [timeout]) is None
+    flowers = replace(timeout, case=replace(timeout.case, rows=150))
+    assert gave_up_before(larger, [flowers]) is None

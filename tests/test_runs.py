@@ -186,13 +186,13 @@ def test_after_a_timeout_larger_sizes_are_skipped_unless_asked_for(
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
     monkeypatch.setenv("HINDER", "train sleep")
-    words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--rows", "2000", "--launches", "1"]
+    words = ["--framework", "baseline", "--model", "mlp", "--rows", "1000", "--rows", "2000", "--launches", "1"]
     words += ["--time-limit", "1"]
     assert command("benchmarks", "run", *words, "--output", tmp_path / "skips").returncode == 0
     small, large = records.read(tmp_path / "skips")
     assert (small.outcome, large.outcome) == ("timeout", "skipped")
     assert large.inferred_from == small.case
-    assert large.reason == "inferred, not measured: 150 rows already ended in timeout"
+    assert large.reason == "inferred, not measured: 1,000 rows already ended in timeout"
     assert command("benchmarks", "run", *words, "--no-skip", "--output", tmp_path / "all").returncode == 0
     assert [record.outcome for record in records.read(tmp_path / "all")] == ["timeout", "timeout"]
 
