@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -106,12 +107,15 @@ class H2O(Adapter):
         if "species" not in table.columns:
             raise NoSpecies
         recipe = dict(self.instead or self.recipe(model, table.nrow))
+        start: dict[str, list[h2o.H2OFrame]] = {}
         if model == "logistic":
             estimator = H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **recipe)
         else:
             start = _he(HIDDEN[model], seed) if recipe.get("initial_weights") == "He" else {}
             estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **(recipe | start))
         estimator.train(x=list(FEATURES), y="species", training_frame=table)
+        for frame in itertools.chain(*start.values()):  # the model has its own now
+            h2o.remove(frame)
         return estimator
 
     def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
@@ -143,7 +147,7 @@ class H2O(Adapter):
                 *({"max_iterations": 100, "solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
             ]
         elif model == "deep":
-            half = visits // 2 if (visits := recipe["train_samples_per_iteration"]) > 1 else rows
+            half = recipe["train_samples_per_iteration"] // 2
             changes = [
                 {"epochs": half / rows, "train_samples_per_iteration": half},
                 {"mini_batch_size": 64, "rate": 0.03},
@@ -225,8 +229,8 @@ class H2O(Adapter):
 def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:
     """Weights and biases to start from, by He and others, Delving Deep into Rectifiers, ICCV 2015.
 
-    H2O itself starts its rectifiers with small weights and biases of 0.5 and 1, so that none of them is ever off: then
-    a deep network is a linear model, and is slow to become another.
+    H2O itself starts its rectifiers with small weights and biases of 0.5 and 1, so that hardly one of them is off: its
+    deep network begins as a linear model.
     """
     random = np.random.default_rng(seed)
     sizes = (len(FEATURES), *hidden, 3)

@@ -207,9 +207,7 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
 
     random = np.random.default_rng(SEED)
     if len(launches) == 1:
-        drawn = np.sort(random.choice(launches[0], (RESAMPLES, len(launches[0]))), axis=1)
-        middle = drawn.shape[1] // 2
-        medians = (drawn[:, middle] + drawn[:, -middle - 1]) / 2
+        medians = np.median(random.choice(launches[0], (RESAMPLES, len(launches[0]))), axis=1)
         low, high = np.percentile(medians, (50 * (1 - LEVEL), 50 * (1 + LEVEL)))
         return float(low), float(high)
     drawn = np.array([np.median(random.choice(unit, (RESAMPLES, len(unit))), axis=1) for unit in launches])

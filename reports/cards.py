@@ -62,7 +62,7 @@ def cards(run: Run) -> list[Card]:
 
 
 def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
-    """The same for all: times are those of the largest size that every framework which works at all has ended."""
+    """The same for all: times are those of the largest size that the most frameworks have ended."""
     model, rows = _common(found)
     size = f"{model}, {show_rows(rows)} rows"
 

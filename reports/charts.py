@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import numpy as np
@@ -126,7 +126,7 @@ def look(framework: str) -> tuple[str, str]:
 
 def figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
     """The charts of a run, model by model; those for which the run has no values are left out."""
-    # To hold every part of every chart against the schema of Vega-Lite takes longer than all the rest of a report.
+    # Not held against the schema of Vega-Lite part by part, which took 5 of the 30 s of a full report; a test does it.
     with alt.utils.schemapi.debug_mode(False):
         return _figures(run, contenders)
 
@@ -365,7 +365,7 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
     return _finish([stack, text], title, height=26 * len(totals) + 10, zoom=False)
 
 
-def frontier_chart(own: Sequence[Result], model: str, rows: int | None) -> alt.LayerChart | None:
+def frontier_chart(own: Sequence[Result], model: str, rows: int) -> alt.LayerChart | None:
     """Accuracy against the seconds of load and train, at one size, with the line of those that nothing beats."""
     points = []
     for result in own:
@@ -391,7 +391,7 @@ def frontier_chart(own: Sequence[Result], model: str, rows: int | None) -> alt.L
     line = _chart(best).transform_filter(SHOWN)
     line = line.mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
     marks = _lines(points, [point["framework"] for point in points], x, y)[1:]
-    return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows or 0)} rows")
+    return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows)} rows")
 
 
 def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -790,5 +790,4 @@ def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT, zoom:
     if zoom:
         scales = alt.selection_interval(bind="scales", zoom="wheel![event.shiftKey]")
         layers = [*layers[:-1], layers[-1].add_params(scales)]
-    chart: alt.LayerChart = alt.layer(*layers, title=title, width=WIDTH, height=height, description=title)  # type: ignore[assignment]
-    return chart
+    return cast(alt.LayerChart, alt.layer(*layers, title=title, width=WIDTH, height=height, description=title))

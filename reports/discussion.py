@@ -181,9 +181,11 @@ def _cold(own: Sequence[Result]) -> Iterator[Topic]:
     for result in own:
         wait, train = result.first_prediction_seconds, result.seconds("train")
         if not result.failure and wait and train and train.median > 0 and result.case.rows != FLOWERS:
-            found.append((wait / train.median, wait, train.median, result.case))
-    if found and max(found, key=lambda one: one[1])[1] >= 1:
-        _, wait, seconds, case = max(found, key=lambda one: one[1])
+            found.append((wait, train.median, result.case))
+    if not found:
+        return
+    wait, seconds, case = max(found, key=lambda one: one[0])
+    if wait >= 1:
         yield Topic(
             f"{case.framework} takes {show_seconds(wait)} from its start to its first prediction. For which uses is "
             "that nothing, and for which is it everything: a nightly job, a function in the cloud, a notebook, a test?",

@@ -23,7 +23,7 @@ from reports.cards import Card, cards
 from reports.discussion import Topic
 from reports.load import clean
 from reports.scaling import Law
-from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory
+from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory, show_rows
 from reports.tables import Table
 from reports.verdict import Answer, Contender, Question
 
@@ -102,7 +102,7 @@ def ask(question: Question, found: Sequence[Contender]) -> Asked:
     ranked = verdict.ranking(question, found)
     track = "" if question.track == "tuned" else f" by its {question.track} recipe"
     words = (
-        f"Which framework trains the {question.model} on {verdict.show_rows(question.rows)} rows within "
+        f"Which framework trains the {question.model} on {show_rows(question.rows)} rows within "
         f"{show_seconds(question.seconds, 3)}, {verdict.CLOCKS[question.clock].name}, to the target accuracy{track}?"
     )
     return Asked(question, words, verdict.enough(question, ranked), ranked)

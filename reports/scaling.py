@@ -65,7 +65,7 @@ class Law:
         return _interval(self.startup + self.c * rows**self.k, found)
 
     def mean(self, rows: Array) -> tuple[Array, Array, Array]:
-        """The law at each number of rows, and the band in which it lies, which shape (n,) each."""
+        """The law at each number of rows, and the ends of the band in which it lies; shape (n,) each."""
         low, high = np.percentile(self._curves(rows[:, None]), _ends(), axis=1)
         return self.startup + self.c * rows**self.k, low, high
 
