@@ -1,4 +1,4 @@
-"""What people type: nox -s benchmark, report, compare, overhead, tune, tests, lint."""
+"""What people type: nox -s benchmark, report, compare, overhead, tune, workshop, notebooks, tests, lint."""
 
 import os
 
@@ -15,7 +15,7 @@ nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["benchmark"]
 
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
-FRAMEWORKS = [group for group in GROUPS if group not in ("tests", "lint")]
+FRAMEWORKS = [group for group in GROUPS if group not in ("workshop", "tests", "lint")]
 PATIENCE_S = 120
 """After Ctrl-C: time to end the running case and to make the report of what there is."""
 
@@ -62,9 +62,23 @@ def tune(session: nox.Session) -> None:
 
 
 @nox.session(reuse_venv=True)
+def workshop(session: nox.Session) -> None:
+    """Open the class in Jupyter, at its guide; for this computer alone. Arguments after -- go to Jupyter."""
+    install(session, *FRAMEWORKS, "workshop")
+    session.run("python", "-m", "workshop", "serve", *session.posargs, interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
+def notebooks(session: nox.Session) -> None:
+    """Run all notebooks of the class from clean kernels, on a copy; -- sync makes them from their sources."""
+    install(session, *FRAMEWORKS, "workshop")
+    session.run("python", "-m", "workshop", *(session.posargs or ["run"]), interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
     """Run the tests, with real frameworks and real JVMs; arguments after -- go to pytest."""
-    install(session, *FRAMEWORKS, "tests")
+    install(session, *FRAMEWORKS, "workshop", "tests")
     session.run("pytest", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -23,9 +22,10 @@ from rich.status import Status
 from rich.table import Table
 
 import commandline
-from adapters import registry
+from adapters import inference, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory
+from adapters.inference import STANDARD
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
@@ -110,20 +110,27 @@ def train(
 @app.command()
 def predict(
     model: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that train wrote.")],
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Flowers to name, CSV or Parquet.")],
-    output: Annotated[Path, typer.Option(metavar="FILE", help="The CSV to write.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="Flowers to name, CSV or Parquet; a folder of CSV files; - for standard input."
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The CSV to write; for a folder of files a folder; - for standard output."),
+    ],
     threads: Threads = CORES,
-    memory: Memory = HALF,  # type: ignore[assignment]
+    memory: Memory = "1GiB",  # type: ignore[assignment]
 ) -> None:
-    """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input."""
+    """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input.
+
+    A large input is read in pieces, so that it takes no more memory than a small one. A file is there under its name
+    when it is whole.
+    """
     card = _card(model)
-    if output.is_dir():
-        raise BadInput(f"{output} is a folder; name a file to write")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    features, _ = tables.read(data, with_species=False)
+    jobs = _jobs(data, output)
     with _engine(card["framework"], card["track"], threads, memory) as (adapter, folder, status):
-        store.write(folder / "flowers.parquet", features, None)
-        status.update(f"{card['framework']}: predicting {len(features):,} flowers")
         try:
             with warnings.catch_warnings(action="ignore"):
                 restored = adapter.restore(model / "model")
@@ -131,10 +138,28 @@ def predict(
             raise BadInput(
                 f"{model} holds no model that {card['framework']} can read ({_first_line(problem)})"
             ) from None
-        table = adapter.load(folder / "flowers.parquet")
-        codes, probabilities = adapter.predict(restored, table), adapter.predict_proba(restored, table)
-        _write(output, codes, probabilities)
-    print(f"{output}: {len(features):,} predictions by {card['framework']}")
+        status.stop()
+        for source, target in jobs:
+            rows = inference.predict(adapter, restored, source, target, folder, error)
+            (error if target == STANDARD else Console(highlight=False)).print(
+                f"{target}: {rows:,} predictions by {card['framework']}", soft_wrap=True, markup=False
+            )
+
+
+def _jobs(data: Path, output: Path) -> list[tuple[Path, Path]]:
+    """What is read, and where to it is written: one pair, or one for each CSV file of a folder."""
+    files = sorted(data.glob("*.csv")) if data.is_dir() else []
+    if not files:
+        if output.is_dir():
+            raise BadInput(f"{output} is a folder; name a file to write")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return [(data, output)]
+    if output == STANDARD or output.is_file():
+        raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write theirs into")
+    if output.resolve() == data.resolve():
+        raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
+    output.mkdir(parents=True, exist_ok=True)
+    return [(file, output / file.name) for file in files]
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -148,19 +173,6 @@ def _card(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as problem:
         raise BadInput(f"{folder} is no model: its {CARD} is not one that train wrote ({problem})") from None
     return card
-
-
-def _write(output: Path, codes: np.ndarray, probabilities: np.ndarray) -> None:
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with beside.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["species", *(f"probability_{name}" for name in SPECIES)])
-            for code, row in zip(codes.tolist(), probabilities.tolist(), strict=True):
-                writer.writerow([SPECIES[code], *(f"{value:.6f}" for value in row)])
-        beside.replace(output)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -177,7 +189,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
             try:
                 adapter.start(Resources(threads, memory, folder, row.device))
                 yield adapter, folder, status
-            except BadInput:
+            except (BadInput, BrokenPipeError):
                 raise
             except Unavailable as problem:
                 raise BadInput(f"{framework} is unavailable: {problem}") from None

@@ -1,0 +1,304 @@
+"""The class: its notebooks run, its exercises say what is wrong, and Jupyter serves it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import psutil
+import pytest
+import torch
+from nbclient.exceptions import CellExecutionError
+from torch import nn
+
+from datasets.flowers import SPECIES
+from tests.conftest import missing
+from workshop import checks, own_framework
+from workshop.__main__ import HERE, NEEDS, SOURCES, copied, execute, made
+from workshop.checks import NotYet
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project, in which the notebooks may leave what they like."""
+    return copied(tmp_path_factory.mktemp("class"))
+
+
+def printed(notebook) -> str:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_notebook_is_what_its_source_makes_and_has_no_outputs(name):
+    assert nbformat.read(HERE / f"{name}.ipynb", as_version=4) == made(name), "type: nox -s notebooks -- sync"
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if "template" not in name])
+def test_a_notebook_runs_from_a_clean_kernel(copy, name):
+    if reason := name in NEEDS and missing(NEEDS[name]):
+        pytest.skip(str(reason))
+    words = printed(execute(copy, name))
+    if name.startswith("example1"):
+        accuracies = re.findall(r"cross-validation: (0\.\d+)", words)
+        assert len(accuracies) == 2 and all(float(accuracy) >= 0.95 for accuracy in accuracies)
+        assert (copy / "workshop/example1/net.pt").exists()
+    if name.startswith("more"):
+        assert float(re.search(r"(\d\.\d+) of the flowers", words)[1]) >= 0.95  # type: ignore[index]
+    if name.endswith("solution2"):
+        assert " passed" in words and re.search(r"report: .*report\.html", words)
+        assert re.search(r"^ok +nearest-centroid logistic 10,000 rows", words, re.MULTILINE)
+
+
+def gaps(notebook) -> list[int]:
+    return [number for number, cell in enumerate(notebook.cells) if "gap" in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(1, "features is still `...`: put in its place what reads flowers.csv."), (2, "gap 1: train is still `...`")],
+)
+def test_a_template_fails_at_its_first_gap_with_its_hint_and_passes_with_the_solution(copy, number, hint):
+    name = f"exercise{number}/template{number}"
+    if not (copy / "workshop/example1/net.pt").exists():
+        execute(copy, "example1/example1")
+    template, solution = made(name), made(f"exercise{number}/solution{number}")
+    assert len(gaps(template)) == len(gaps(solution)) > 0
+    assert not any("gap:" in cell.source or "end of gap" in cell.source for cell in solution.cells + template.cells)
+    with pytest.raises(CellExecutionError) as told:
+        execute(copy, name, template)
+    assert hint in str(told.value) + printed(template)
+    filled = made(name)
+    for ours, theirs in zip(gaps(filled), gaps(solution), strict=True):
+        assert "..." in filled.cells[ours].source
+        filled.cells[ours].source = solution.cells[theirs].source
+    execute(copy, name, filled)
+
+
+class Net(nn.Module):
+    """Something with weights that names all three species."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Linear(4, 3)
+        with torch.no_grad():
+            self.layer.weight[:] = torch.tensor([[0.0, 1, -2, -2], [0, 0, 0.2, -0.6], [-0.5, 0, 0.55, 1]])
+            self.layer.bias[:] = torch.tensor([6.0, 1.5, 0.0])
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+NET = Net().eval()
+RIGHT = torch.from_numpy(checks._truth())
+with torch.inference_mode():
+    LOGITS = NET(RIGHT)
+NAMES = [SPECIES[code] for code in LOGITS.argmax(dim=1).tolist()]
+
+WRONG_FEATURES = [
+    (..., "is still `...`"),
+    (RIGHT.numpy(), "is a ndarray; a network wants a tensor"),
+    (RIGHT.tolist(), "is a list; a network wants a tensor"),
+    (RIGHT.T, "a flower is a column"),
+    (torch.cat([torch.arange(30.0)[:, None], RIGHT], dim=1), "Which columns of the file are measurements?"),
+    (RIGHT[1:], "Is the first line a flower?"),
+    (RIGHT.double(), "the weights are of torch.float32"),
+    (RIGHT[:, [2, 3, 0, 1]], "stand in another order than in training"),
+    (RIGHT.flip(0), "the flowers stand in another order"),
+    ((RIGHT - RIGHT.mean(0)) / RIGHT.std(0), "scaled already"),
+    (RIGHT * 10, "in mm"),
+    (RIGHT.index_fill(1, torch.tensor([3]), 1.0), "Which column came from where?"),
+]
+WRONG_LOGITS = [
+    (..., "is still `...`"),
+    (LOGITS.numpy(), "a network that is called with a tensor gives a tensor"),
+    (NET(RIGHT), "gradient tracking is left on"),
+    (LOGITS.argmax(dim=1), "these are classes already"),
+    (LOGITS.max(dim=1).values, "such as the largest logit"),
+    (LOGITS.log_softmax(dim=1), "logarithms of probabilities"),
+    (LOGITS.T, "turn it round"),
+    (LOGITS[0], "the logits of one flower"),
+    (LOGITS[:7], "should have (30, 3)"),
+    (LOGITS.softmax(dim=1), "softmax has been applied. The gap"),
+    (LOGITS.softmax(dim=0), "over the flowers instead of the species"),
+    (LOGITS + 1, "the trained network says something else"),
+]
+WRONG_NAMES = [
+    (..., "is still `...`"),
+    (LOGITS.argmax(dim=1), "the codes of the species"),
+    (LOGITS, "such as logits"),
+    (LOGITS.argmax(dim=1).tolist(), "these are numbers"),
+    (NAMES[0], "is a str; it should be a list"),
+    ([SPECIES[code] for code in LOGITS.argmax(dim=0).clamp(max=2).tolist()], "among the flowers"),
+    (NAMES[:-1], "29 names and 30 flowers"),
+    ([SPECIES[(code + 1) % 3] for code in LOGITS.argmax(dim=1).tolist()], "shifted or swapped"),
+    ([name.capitalize() for name in NAMES], "in small letters"),
+    ([f"Iris-{name}" for name in NAMES], "is no species that the network was taught"),
+    (["setosa"] * 30, "every flower is called setosa"),
+    ([("virginica" if NAMES[0] == "setosa" else "setosa"), *NAMES[1:]], "flower 1 is called"),
+]
+
+
+@pytest.mark.parametrize(("answer", "hint"), WRONG_FEATURES)
+def test_wrong_features_get_the_hint_that_fits(answer, hint):
+    with pytest.raises(NotYet, match=re.escape(hint)):
+        checks.features(answer)
+
+
+@pytest.mark.parametrize(("answer", "hint"), WRONG_LOGITS)
+def test_wrong_logits_get_the_hint_that_fits(answer, hint):
+    with pytest.raises(NotYet, match=re.escape(hint)):
+        checks.logits(answer, NET)
+
+
+@pytest.mark.parametrize(("answer", "hint"), WRONG_NAMES)
+def test_wrong_names_get_the_hint_that_fits(answer, hint):
+    with pytest.raises(NotYet, match=re.escape(hint)):
+        checks.names(answer, NET)
+
+
+def solved() -> str:
+    """The adapter of exercise 2, as its solution writes it."""
+    solution = made("exercise2/solution2")
+    return solution.cells[gaps(solution)[0]].source.partition("\n")[2]
+
+
+MEANS = "np.stack([table.features[table.species == code].mean(axis=0) for code in range(3)])"
+DISTANCES = "((features[:, None, :] - model) ** 2).sum(axis=2)"
+NEAREST = "self._distances(model, table.features).argmin(axis=1).astype(np.int8)"
+SHARES = "nearness / nearness.sum(axis=1, keepdims=True)"
+ONE = "int(((model - flower) ** 2).sum(axis=1).argmin())"
+SAVED = '(folder / "averages.json").write_text(json.dumps(model.tolist()))'
+RESTORED = 'np.array(json.loads((folder / "averages.json").read_text()), dtype=np.float32)'
+WRONG_ADAPTERS = [
+    (1, MEANS, f"{MEANS}.T", "turn them round, a species is a row"),
+    (1, MEANS, "table.features.mean(axis=0)", "one average flower of all"),
+    (1, MEANS, MEANS.replace("axis=0", ""), "one number for each species"),
+    (1, MEANS, f"{MEANS}.tolist()", "train returns a list"),
+    (1, MEANS, MEANS.replace("mean", "sum"), "these are sums"),
+    (1, MEANS, "np.median(table.features.reshape(3, 50, 4), axis=1)", "these are medians"),
+    (1, MEANS, MEANS.replace("range(3)", "(2, 0, 1)"), "another order than the codes"),
+    (1, MEANS, f"{MEANS} * 10", "not the averages of the three species in cm"),
+    (1, MEANS, "np.zeros(3) / nothing", "train ends with NameError"),
+    (2, DISTANCES, f"{DISTANCES}.T", "a flower is a row"),
+    (2, DISTANCES, DISTANCES.replace("axis=2", "axis=1"), "should have (150, 3)"),
+    (2, DISTANCES, "(features[:, None, :] - model).sum(axis=2)", "some distances are negative"),
+    (2, NEAREST, NEAREST.replace("argmin", "argmax"), "farthest away"),
+    (2, NEAREST, NEAREST.replace(".astype(np.int8)", ""), "the contract wants int8"),
+    (2, NEAREST, NEAREST.replace("axis=1", "axis=0"), "one code for each of 150 flowers"),
+    (2, SHARES, "nearness", "sum to 1"),
+    (2, SHARES, "nearness / nearness.sum(axis=0)", "sum to 1"),
+    (2, SHARES, f"({SHARES}).astype(np.float64)", "wants float32"),
+    (2, SHARES, "distances / distances.sum(axis=1, keepdims=True)", "mind the sign"),
+    (2, ONE, ONE.replace("int(", "(", 1), "a plain int"),
+    (2, ONE, "0", "predict_one says 0"),
+    (3, SAVED, "None", "wrote nothing"),
+    (3, SAVED, 'Path("averages.json").write_text(json.dumps(model.tolist()))', "beside the notebook"),
+    (3, SAVED, '__import__("pickle").dump(model, (folder / "averages.json").open("wb"))', "this is a pickle"),
+    (3, RESTORED, RESTORED.replace("np.array(", "(").replace(", dtype=np.float32", ""), "train gave an array"),
+    (3, RESTORED, RESTORED.replace(", dtype=np.float32", ""), "it would predict otherwise"),
+    (3, RESTORED, f"{RESTORED}.round(1)", "to the last digit"),
+    (3, RESTORED, f"{RESTORED}.ravel()", "gives the shape (12,)"),
+    (3, RESTORED, RESTORED.replace("averages.json", "model.json"), "restore ends with FileNotFoundError"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("gap", "right", "wrong", "hint"), WRONG_ADAPTERS)
+def test_a_wrong_adapter_gets_the_hint_that_fits(gap, right, wrong, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = solved()
+    assert source.count(right) == 1
+    with pytest.raises(NotYet, match=re.escape(hint)) as told:
+        own_framework.try_out(source.replace(right, wrong), "NearestCentroid")
+    assert str(told.value).startswith(f"gap {gap}: ")
+
+
+def test_a_right_adapter_passes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own_framework.try_out(solved(), "NearestCentroid")
+    own_framework.try_out(solved().replace(DISTANCES, f"np.sqrt({DISTANCES})"), "NearestCentroid")
+
+
+def test_right_answers_of_several_kinds_pass():
+    assert set(NAMES) == set(SPECIES)
+    checks.features(RIGHT)
+    checks.logits(LOGITS, NET)
+    checks.names(NAMES, NET)
+    checks.names(tuple(NAMES), NET)
+    checks.names(np.array(NAMES), NET)
+
+
+def test_a_hint_stands_alone():
+    assert NotYet("turn it round")._render_traceback_() == ["Not yet: turn it round"]
+
+
+def test_a_network_that_is_not_there_yet_is_told_with_what_to_run(tmp_path):
+    with pytest.raises(NotYet, match=r"Run example1/example1\.ipynb"):
+        checks.there(tmp_path / "net.pt")
+
+
+@pytest.fixture
+def jupyter(copy: Path, tmp_path: Path):
+    """The address of Jupyter as `nox -s workshop` starts it, on the copy."""
+    log = tmp_path / "jupyter.log"
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "workshop", "serve", "--no-browser", "--port=0", "--allow-root"],
+            cwd=copy,
+            env=os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)},  # where Jupyter keeps which tabs were open
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        found = None
+        for _ in range(600):
+            if found := re.search(r"http://127\.0\.0\.1:\d+\S*token=\w+", log.read_text()):
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        assert found, log.read_text()
+        yield server, found[0]
+    finally:
+        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+        server.send_signal(signal.SIGINT)
+        _, left = psutil.wait_procs(family, timeout=60)
+        for process in left:
+            process.kill()
+        assert not left, f"after Ctrl-C there are still {left}: {log.read_text()}"
+
+
+def test_jupyter_serves_example1_to_a_browser_which_runs_it_to_its_end(jupyter, browser, copy):
+    server, address = jupyter
+    listening = [
+        one.laddr.ip
+        for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))
+        for one in process.net_connections("inet")
+        if one.status == psutil.CONN_LISTEN
+    ]
+    assert set(listening) == {"127.0.0.1"}
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    tab.goto(address)
+    tab.wait_for_selector(".jp-RenderedMarkdown h1", timeout=60_000)
+    assert "From a notebook to production" in tab.text_content(".jp-RenderedMarkdown h1")
+    root, token = address.split("/lab")[0], address.split("token=")[1]
+    tab.goto(f"{root}/lab/tree/workshop/example1/example1.ipynb?token={token}")
+    for _ in range(600):  # what the page says of the kernel before it has started is not to be relied on
+        kernels = tab.request.get(f"{root}/api/kernels?token={token}").json()
+        if [(one["execution_state"], one["connections"]) for one in kernels] == [("idle", 1)]:
+            break
+        tab.wait_for_timeout(100)
+    tab.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
+    (copy / "workshop/example1/net.pt").unlink(missing_ok=True)
+    tab.get_by_role("menuitem", name="Run", exact=True).click()
+    tab.get_by_text("Run All Cells", exact=True).click()
+    tab.locator(".jp-OutputArea-output", has_text="net.pt is written").wait_for(timeout=90_000)
+    assert (copy / "workshop/example1/net.pt").exists()
+    assert not tab.locator("[data-mime-type='application/vnd.jupyter.error']").count()

@@ -1,0 +1,1 @@
+"""The class: a guide, notebooks, and what checks the exercises."""
