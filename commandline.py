@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ class BadInput(ValueError):
 
 
 def main(app: typer.Typer, name: str) -> NoReturn:
-    """Runs a command line: bad input gives one line and exit code 2, Ctrl-C gives 130, a closed pipe 141."""
+    """Runs a command line: bad input gives one line and exit code 2, Ctrl-C gives 130."""
     try:
         sys.exit(app(prog_name=f"python -m {name}", standalone_mode=False) or 0)
     except BadInput as error:
@@ -27,9 +25,6 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         problem = " ".join(error.format_message().split()) or "Name a command."
         context = getattr(error, "ctx", None)
         message = f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
-    except BrokenPipeError:  # who reads our output has had enough, as head has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.filename is None:
             raise

@@ -121,7 +121,7 @@ def predict(
         typer.Option(metavar="FILE", help="The CSV to write; for a folder of files a folder; - for standard output."),
     ],
     threads: Threads = CORES,
-    memory: Memory = "1GiB",  # type: ignore[assignment]
+    memory: Memory = "640MiB",  # type: ignore[assignment]
 ) -> None:
     """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input.
 

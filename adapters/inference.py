@@ -34,7 +34,7 @@ def predict(adapter: Adapter, model: Any, data: Path, output: Path, folder: Path
 
     `folder` is for files on the way, `console` for the progress. BadInput if the flowers cannot be read.
     """
-    plain = pa.csv.WriteOptions(quoting_style="none")
+    plain = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
     with (
         _flowers(data, console) as pieces,
         _whole(output) as file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import signal
@@ -11,24 +12,31 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.csv
 import pytest
 
 from datasets.flowers import FEATURES, SPECIES
 from datasets.synthetic import Stream, chunk
-from tests.conftest import ROOT, Command, one_line
+from tests.conftest import ROOT, Command, missing, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
+LARGE = 10_000_000
+ENOUGH_BYTES = 3 * 2**29
+"""1.5 GiB."""
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def trained(framework: str, folder: Path) -> Path:
+    words = ["--framework", framework, "--model", "mlp", "--data", str(IRIS), "--output", str(folder)]
+    subprocess.run([sys.executable, "-m", "adapters", "train", *words], cwd=ROOT, check=True, env=ENVIRONMENT)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / "model"
-    words = ["--framework", "scikit-learn", "--model", "logistic", "--data", str(IRIS), "--output", str(folder)]
-    subprocess.run([sys.executable, "-m", "adapters", "train", *words], cwd=ROOT, check=True, env=ENVIRONMENT)
-    return folder
+    return trained("scikit-learn", tmp_path_factory.mktemp("trained") / "model")
 
 
 def predict(model: Path, data: object, output: object) -> list[str]:
@@ -38,10 +46,9 @@ def predict(model: Path, data: object, output: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000,000 flowers as CSV, 66 MB."""
+    """10,000,000 flowers as CSV, 195 MB: the same 65,536 again and again."""
     path = tmp_path_factory.mktemp("large") / "flowers.csv"
-    features = chunk(0, Stream.TEST, 0)[0]
-    features = np.resize(features, (3_000_000, 4)).astype(np.float64).round(2)
+    features = np.resize(chunk(0, Stream.TEST, 0)[0], (LARGE, 4)).astype(np.float64).round(2)
     pa.csv.write_csv(pa.table(list(features.T.copy()), names=list(FEATURES)), path)
     return path
 
@@ -98,7 +105,7 @@ def test_a_pipeline_that_is_closed_early_ends_quietly(model: Path, large: Path) 
         assert done.stdout.readline().startswith(b"species,")
         done.stdout.close()
         said = done.stderr.read()
-        assert done.wait(60) in (0, 141) and b"Traceback" not in said
+        assert done.wait(60) == 1 and not said
 
 
 @pytest.mark.parametrize(
@@ -110,20 +117,37 @@ def test_a_stream_that_holds_no_flowers_is_told_in_one_line(model: Path, given: 
     assert said in done.stderr.decode().splitlines()[-1]
 
 
+@pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "spark"])
 def test_a_large_file_takes_no_more_memory_than_its_pieces_and_keeps_its_order(
-    model: Path, large: Path, tmp_path: Path
+    large: Path, tmp_path: Path, framework: str
 ) -> None:
-    process = subprocess.Popen(predict(model, large, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT)
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    if reason := missing(framework):
+        pytest.skip(str(reason))
+    process = psutil.Popen(
+        predict(trained(framework, tmp_path / "model"), large, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT
+    )
+    largest = 0
+    while process.poll() is None:
+        largest = max(largest, used_bytes(process))
+        time.sleep(0.1)
     assert process.returncode == 0
-    assert used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < 700 * 2**20
-    found = pa.csv.read_csv(tmp_path / "out.csv")
-    assert len(found) == 3_000_000
-    names = np.array(found["species"].to_pylist())
-    features = chunk(0, Stream.TEST, 0)[0]
-    assert set(np.unique(names)) == set(SPECIES)
-    assert (names[: len(features)] == names[len(features) : 2 * len(features)]).all()  # the same flowers again
+    assert 2**26 < largest < ENOUGH_BYTES
+    species = pa.csv.ConvertOptions(include_columns=["species"])
+    names = pa.csv.read_csv(tmp_path / "out.csv", convert_options=species)["species"].combine_chunks()
+    period = len(chunk(0, Stream.TEST, 0)[0])
+    assert len(names) == LARGE and set(names.unique().to_pylist()) == set(SPECIES)
+    assert names[period:].equals(names[:-period])  # the same flowers again, in their order
+
+
+def used_bytes(process: psutil.Process) -> int:
+    """Of the process and all below it, where pages that they share count once."""
+    used = 0
+    with contextlib.suppress(psutil.Error):
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                found = one.memory_full_info()
+                used += getattr(found, "pss", found.rss)
+    return used
 
 
 def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, large: Path, tmp_path: Path) -> None:
@@ -131,7 +155,7 @@ def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, lar
     data.write_bytes(large.read_bytes() + b"1,2,wide,4\n")
     done = subprocess.run(predict(model, data, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, capture_output=True)
     assert done.returncode == 2
-    assert f"{data}, row 3000001, column petal_length: 'wide' is no number" in done.stderr.decode()
+    assert f"{data}, row 10000001, column petal_length: 'wide' is no number" in done.stderr.decode()
     assert not (tmp_path / "out.csv").exists()
 
 
