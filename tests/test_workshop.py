@@ -21,7 +21,7 @@ from torch import nn
 from datasets.flowers import SPECIES
 from tests.conftest import missing
 from workshop import checks, own_framework
-from workshop.__main__ import HERE, NEEDS, SOURCES, copied, execute, made
+from workshop.__main__ import GUIDE, HERE, NEEDS, SOURCES, copied, execute, guide, made
 from workshop.checks import NotYet
 
 
@@ -29,6 +29,35 @@ from workshop.checks import NotYet
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, in which the notebooks may leave what they like."""
     return copied(tmp_path_factory.mktemp("class"))
+
+
+WITHOUT_NETWORK = """
+import sys
+
+def refuse(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+        if host not in ("127.0.0.1", "localhost", "::1"):
+            raise OSError(f"there is no network to reach {host}")
+
+sys.addaudithook(refuse)
+"""
+
+
+@pytest.fixture(autouse=True)
+def without_network(tmp_path_factory, monkeypatch):
+    """Whatever Python the notebooks start reaches this computer alone."""
+    folder = tmp_path_factory.mktemp("offline")
+    (folder / "sitecustomize.py").write_text(WITHOUT_NETWORK)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+
+def test_a_notebook_that_asks_the_network_would_fail(copy):
+    notebook = made("example1/example1")
+    notebook.cells = notebook.cells[:1]
+    notebook.cells[0] = nbformat.v4.new_code_cell("import socket; socket.create_connection(('192.0.2.1', 80), 1)")
+    with pytest.raises(CellExecutionError, match="there is no network to reach"):
+        execute(copy, "example1/example1", notebook)
 
 
 def printed(notebook) -> str:
@@ -39,6 +68,10 @@ def printed(notebook) -> str:
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_notebook_is_what_its_source_makes_and_has_no_outputs(name):
     assert nbformat.read(HERE / f"{name}.ipynb", as_version=4) == made(name), "type: nox -s notebooks -- sync"
+
+
+def test_the_figures_of_the_guide_are_those_of_the_published_run():
+    assert GUIDE.read_text() == guide(), "type: nox -s notebooks -- sync"
 
 
 @pytest.mark.parametrize("name", [name for name in SOURCES if "template" not in name])

@@ -8,8 +8,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +23,8 @@ from rich.markup import escape
 import commandline
 from adapters import registry
 from commandline import BadInput
+from reports import load
+from reports.cards import cards
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -41,6 +41,11 @@ SOURCES = {
 """The notebooks in the order of the class, and the files in workshop/sources/ that they are made from."""
 GAP = re.compile(r"^( *)# gap: (?P<stub>.*)\n(?P<solution>.*(?:\n.*)*?)\n *# end of gap$", re.MULTILINE)
 """In a source: what a solution has, and what stands in its place in the template."""
+GUIDE = HERE / "README.md"
+PUBLISHED = ROOT / "reports" / "published" / "full-amd-epyc-2-cores"
+"""The run whose figures the guide shows."""
+FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+"""The table in the guide."""
 WITHOUT_GAPS = [Path(name).name for name in SOURCES if "template" not in name]
 """Those that run to their end."""
 NOT_COPIED = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "runs", "latest", "node_modules")
@@ -48,16 +53,29 @@ NOT_COPIED = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "run
 NEEDS = {"more/tensorflow": "tensorflow-cpu", "more/h2o": "h2o", "more/spark": "spark"}
 """The frameworks without which a notebook cannot run."""
 
+TOLD = (
+    "disk, installed",
+    "import and start",
+    "training",
+    "predicting",
+    "one flower",
+    "peak memory",
+    "for many machines",
+)
+"""What the table says, of all that stands on a card."""
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
 
 
 @app.command()
 def sync() -> None:
-    """Make every notebook from its source in workshop/sources/, without outputs."""
+    """Make every notebook from its source in workshop/sources/, and the guide's table from the published run."""
     for name in SOURCES:
         nbformat.write(made(name), HERE / f"{name}.ipynb")
         console.print(f"workshop/{name}.ipynb")
+    GUIDE.write_text(guide())
+    console.print("workshop/README.md")
 
 
 @app.command()
@@ -118,6 +136,16 @@ def made(name: str) -> NotebookNode:
     return notebook
 
 
+def guide() -> str:
+    """The guide, whose table of figures is what the cards of the published run say."""
+    (run,) = load.runs([PUBLISHED])
+    shown = {card.framework: dict(card.facts) for card in cards(run) if card.works}
+    lines = ["", *shown], ["--", *("--:" for _ in shown)]
+    names = next(iter(shown.values()))
+    rows = [[name, *(facts[name] for facts in shown.values())] for name in names if name.startswith(TOLD)]
+    return FIGURES.sub("".join(f"| {' | '.join(row)} |\n" for row in (*lines, *rows)), GUIDE.read_text())
+
+
 def copied(folder: Path) -> Path:
     """The project without what it made, below `folder`."""
     return Path(shutil.copytree(ROOT, folder / "irisbench", ignore=NOT_COPIED))
@@ -127,24 +155,13 @@ def execute(root: Path, name: str, notebook: NotebookNode | None = None) -> Note
     """Runs a notebook of the project at `root` in a kernel of its own, in its own folder; CellExecutionError."""
     path = root / "workshop" / f"{name}.ipynb"
     notebook = notebook or nbformat.read(path, as_version=4)
-    with _environment(PYTHONPATH=str(root)):
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(root), before])  # the kernel inherits it
+    try:
         client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}})
         return client.execute()
-
-
-@contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Variables that a kernel inherits, for as long as it takes to run."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        os.environ["PYTHONPATH"] = before
 
 
 if __name__ == "__main__":
