@@ -194,10 +194,10 @@ class H2O(Adapter):
         return int(h2o.rapids(f"(flatten (cols {row}_answer 0))")["string"])
 
     def save(self, model: H2OEstimator, folder: Path) -> None:
-        h2o.save_model(model, str(folder), filename="model.h2o")
+        h2o.save_model(model, str(folder.resolve()), filename="model.h2o")  # the server works in another folder
 
     def restore(self, folder: Path) -> H2OEstimator:
-        return h2o.load_model(str(folder / "model.h2o"))
+        return h2o.load_model(str(folder.resolve() / "model.h2o"))
 
     def describe(self, model: H2OEstimator) -> dict[str, Any]:
         used = model.actual_params

@@ -22,7 +22,7 @@ ALLOWED = {
         "benchmarks.runs",
         "benchmarks.statistics",
     },
-    "workshop": {"commandline", "datasets", "adapters"},
+    "workshop": {"commandline", "datasets", "adapters", "reports"},
 }
 CLOCKS = {"time.time", "time.monotonic", "time.perf_counter", "time.process_time", "timeit", "datetime.now"}
 

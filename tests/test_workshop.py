@@ -168,6 +168,7 @@ WRONG_NAMES = [
     (..., "is still `...`"),
     (LOGITS.argmax(dim=1), "the codes of the species"),
     (LOGITS, "such as logits"),
+    (LOGITS.argmax(), "one number for all flowers"),
     (LOGITS.argmax(dim=1).tolist(), "these are numbers"),
     (NAMES[0], "is a str; it should be a list"),
     ([SPECIES[code] for code in LOGITS.argmax(dim=0).clamp(max=2).tolist()], "among the flowers"),
@@ -275,6 +276,9 @@ def test_a_hint_stands_alone():
 
 def test_a_network_that_is_not_there_yet_is_told_with_what_to_run(tmp_path):
     with pytest.raises(NotYet, match=r"Run example1/example1\.ipynb"):
+        checks.there(tmp_path / "net.pt")
+    torch.save(nn.ModuleDict({"hidden": nn.Linear(4, 200)}).state_dict(), tmp_path / "net.pt")
+    with pytest.raises(NotYet, match="has 200 hidden units: set 16"):
         checks.there(tmp_path / "net.pt")
 
 

@@ -15,6 +15,8 @@ from datasets.flowers import FEATURES, SPECIES
 
 FLOWERS = Path(__file__).parent / "exercise1" / "flowers.csv"
 SAVED = Path(__file__).parent / "example1" / "net.pt"
+UNITS = 16
+"""Of the hidden layer, in example 1 and exercise 1."""
 CLOSE = 1e-4
 
 
@@ -26,9 +28,14 @@ class NotYet(AssertionError):
 
 
 def there(saved: Path) -> None:
-    """Whether example 1 has left its network."""
+    """Whether example 1 has left its network, as exercise 1 writes it down."""
     if not saved.exists():
         raise NotYet(f"{saved} is not there. Run example1/example1.ipynb to its end: its last cell writes it.")
+    units = len(torch.load(saved, weights_only=True)["hidden.bias"])
+    if units != UNITS:
+        raise NotYet(
+            f"the network in {saved} has {units} hidden units: set {UNITS} in example 1, and run all of it again."
+        )
 
 
 def features(given: Any) -> None:
@@ -38,7 +45,9 @@ def features(given: Any) -> None:
     if given is ...:
         raise NotYet("features is still `...`: put in its place what reads flowers.csv.")
     if not isinstance(given, torch.Tensor):
-        raise NotYet(f"features is a {type(given).__name__}; a network wants a tensor. torch.tensor makes one.")
+        raise NotYet(
+            f"features is a {type(given).__name__}; a network wants a tensor. torch.tensor makes one of an array."
+        )
     shape = tuple(given.shape)
     if shape == (4, rows):
         raise NotYet(f"features has the shape {shape}: a flower is a column. Turn it round, so that it is a row.")
@@ -50,7 +59,7 @@ def features(given: Any) -> None:
         raise NotYet(f"features has {shape[0]} rows, and the file holds {rows} flowers. Is the first line a flower?")
     if given.dtype != torch.float32:
         raise NotYet(
-            f"features is of {given.dtype}, and the weights are of torch.float32. They have to be of one kind."
+            f"features is of {given.dtype}, and the weights are of torch.float32. They have to be of one dtype."
         )
     values = given.detach().cpu().numpy()
     if np.allclose(values, truth, atol=CLOSE):
@@ -114,6 +123,8 @@ def names(given: Any, net: nn.Module) -> None:
     truth = [SPECIES[code] for code in _says(net).argmax(dim=1).tolist()]
     if given is ...:
         raise NotYet("names is still `...`: put in its place the species of each flower.")
+    if isinstance(given, torch.Tensor | np.ndarray) and given.ndim == 0:
+        raise NotYet("there is one number for all flowers: the largest was looked for in all rows at once. See dim.")
     if isinstance(given, torch.Tensor | np.ndarray) and given.dtype not in (object,) and not _is_text(given):
         what = "numbers with a fraction, such as logits" if _has_fractions(given) else "the codes of the species"
         raise NotYet(f"these are {what}. People want to read names: setosa, versicolor, virginica.")

@@ -16,7 +16,7 @@
 # Three species of iris, four measurements, 150 flowers that R. A. Fisher published in 1936. First you train scikit-learn's
 # neural network on them, then you build the same network yourself in PyTorch, and then you give both a million flowers.
 #
-# Run the cells from top to bottom: **Shift+Enter** runs one and goes to the next. It takes about a minute.
+# Run the cells from top to bottom: **Shift+Enter** runs one and goes to the next. It takes less than a minute.
 
 # %%
 import time
@@ -178,7 +178,12 @@ grid[:, 2], grid[:, 3] = lengths.ravel(), widths.ravel()
 figure, both = plt.subplots(1, 2, figsize=(9.5, 3.8), sharey=True)
 for axes, name, codes in zip(both, ("scikit-learn", "PyTorch"), (classifier.predict(grid), predict(grid))):
     axes.contourf(
-        lengths, widths, codes.reshape(lengths.shape), levels=[-0.5, 0.5, 1.5, 2.5], alpha=0.25, cmap="viridis"
+        lengths,
+        widths,
+        codes.reshape(lengths.shape),
+        levels=[-0.5, 0.5, 1.5, 2.5],
+        alpha=0.25,
+        colors=["C0", "C1", "C2"],
     )
     for code, (name_of, marker) in enumerate(zip(SPECIES, "o^s")):
         own = features[species == code]

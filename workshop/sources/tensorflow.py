@@ -26,6 +26,9 @@
 # | what is saved | the weights; the class must be there | network and weights together, `.keras` |
 # | loading a foreign file | `weights_only=True` | `safe_mode=True`: no code from the file |
 
+# %% [markdown]
+# Where there is no GPU, TensorFlow says in red that it found none (`cuInit`). Here nobody needs one.
+
 # %%
 import os
 
