@@ -197,7 +197,7 @@ os._exit(0)
     assert 300 * MIB < train.peak_memory_bytes < 500 * MIB
 
 
-@pytest.mark.parametrize(("framework", "rows", "given"), [("h2o", 1_000_000, 80), ("spark", 150, 700)])
+@pytest.mark.parametrize(("framework", "rows", "given"), [("h2o", 1_000_000, 60), ("spark", 150, 700)])
 def test_an_exhausted_java_heap_is_told_from_our_limit(
     framework: str, rows: int, given: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
