@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,10 +14,11 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from adapters.base import Adapter
 from datasets import store, tables
+from datasets.files import replace_file
 from datasets.flowers import SPECIES
 
 STANDARD = Path("-")
@@ -34,35 +34,39 @@ def predict(adapter: Adapter, model: Any, data: Path, output: Path, folder: Path
 
     `folder` is for files on the way, `console` for the progress. BadInput if the flowers cannot be read.
     """
-    plain = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
-    with (
-        _flowers(data, console) as pieces,
-        _whole(output) as file,
-        pa.csv.CSVWriter(file, SCHEMA, write_options=plain) as writer,
-    ):
-        rows = 0
-        for features in pieces:
-            writer.write(_named(_probabilities(adapter, model, features, folder)))
-            rows += len(features)
+    rows = 0
+
+    def write(sink: Path | BinaryIO) -> None:
+        nonlocal rows
+        plain = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
+        with pa.csv.CSVWriter(sink, SCHEMA, write_options=plain) as writer:
+            for features in pieces:
+                writer.write(_named(_probabilities(adapter, model, features, folder)))
+                rows += len(features)
+
+    with _flowers(data, console) as pieces:
+        if output == STANDARD:
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        else:
+            replace_file(output, write)
     return rows
 
 
 @contextmanager
 def _flowers(data: Path, console: Console) -> Iterator[Iterator[NDArray[np.float32]]]:
     """The flowers piece by piece, of which the first is there: what is wrong from the beginning is told before
-    anything is written. On a terminal it shows how far the file has been read; of a stream, how much.
+    anything is written. On a terminal it shows how far a file of CSV has been read; of all else, that it goes on.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     progress = Progress(
         *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
     )
     with progress, ExitStack() as stack:
         pieces: Iterable[tables.Rows]
         if data == STANDARD:
-            task = progress.add_task("standard input", total=None)
-            file = progress.wrap_file(sys.stdin.buffer, task_id=task, total=2**62)
-            progress.update(task, total=None)
-            pieces = tables.pieces(Path("standard input"), with_species=False, file=file)
+            pieces = tables.pieces(Path("standard input"), with_species=False, file=sys.stdin.buffer)
+            pieces = progress.track(pieces, description="standard input")
         elif tables.is_parquet(data) or not data.exists():
             pieces = progress.track(tables.pieces(data, with_species=False), description=data.name)
         else:
@@ -70,22 +74,6 @@ def _flowers(data: Path, console: Console) -> Iterator[Iterator[NDArray[np.float
             pieces = tables.pieces(data, with_species=False, file=file)
         features = (features for features, _ in pieces)
         yield chain([next(features)], features)
-
-
-@contextmanager
-def _whole(output: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes its name when it is whole, and is gone if that never comes."""
-    if output == STANDARD:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            yield file
-        beside.replace(output)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:

@@ -48,7 +48,7 @@ FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re
 """The table in the guide."""
 WITHOUT_GAPS = [Path(name).name for name in SOURCES if "template" not in name]
 """Those that run to their end."""
-NOT_COPIED = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "runs", "latest", "node_modules")
+NOT_COPIED = shutil.ignore_patterns(".git", ".nox", ".venv", "__pycache__", "runs", "latest", "my")
 
 NEEDS = {"more/tensorflow": "tensorflow-cpu", "more/h2o": "h2o", "more/spark": "spark"}
 """The frameworks without which a notebook cannot run."""
