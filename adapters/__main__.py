@@ -125,8 +125,7 @@ def predict(
 ) -> None:
     """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input.
 
-    A large input is read in pieces, so that memory does not grow with it. A file is there under its name when it is
-    whole.
+    A large input is read in pieces, and need not fit in memory. A file is there under its name when it is whole.
     """
     card = _card(model)
     jobs = _jobs(data, output)

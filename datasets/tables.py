@@ -40,7 +40,7 @@ def read(path: Path, with_species: bool) -> Rows:
 
 
 def pieces(path: Path, with_species: bool, file: BinaryIO | None = None) -> Iterator[Rows]:
-    """What `read` returns, a piece at a time, so that memory does not grow with the rows.
+    """What `read` returns, a piece at a time, so that the rows need not fit in memory.
 
     `file`: CSV to read instead, which need not be able to go back; `path` is then what errors call it.
     """
