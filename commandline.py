@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import typer
 
+import windows  # noqa: F401 (stops on native Windows)
+
 
 class BadInput(ValueError):
     """What a user typed or handed in is wrong; the message says what, and what to do. Ends a command with code 2."""
