@@ -99,7 +99,7 @@ def run(
             list(argv or command(case, limits, folder, launch)),
             cwd=ROOT,
             env=environment,
-            # The child exits with this process: the kernel kills it, or it sees the end of this pipe, which stays empty.
+            # The child exits with this process: the kernel kills it, or it sees that this pipe has closed.
             preexec_fn=exit_with_parent.preexec(),
             stdin=subprocess.PIPE,
             stdout=output,
