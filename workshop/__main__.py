@@ -9,7 +9,6 @@ import sys
 import tempfile
 import time
 import uuid
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -125,7 +124,6 @@ def serve(context: typer.Context) -> None:
     os.execvp(sys.executable, [sys.executable, "-m", *arguments])
 
 
-@cache
 def runtime_folder() -> str:
     """Return Jupyter's folder for sockets, keys and tokens, closed to other users: a short one if its own is too long.
 
