@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from adapters import registry
-from benchmarks import conditions, environment, lifeline, records, supervisor
+from adapters import exit_with_parent, registry
+from benchmarks import conditions, environment, records, supervisor
 from benchmarks.cases import Case, Plan
 from benchmarks.probe import probe
 from benchmarks.records import Record
@@ -116,7 +116,7 @@ def prepare(rows: int, seed: int) -> list[str]:
 
     BadInput if there is no room.
     """
-    answer = lifeline.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
+    answer = exit_with_parent.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
         raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")
