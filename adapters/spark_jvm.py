@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
 from pyspark.serializers import UTF8Deserializer, read_int
 from pyspark.sql import SparkSession
+
+from adapters import exit_with_parent
 
 LONGEST_SOCKET_FOLDER = 60
 """In bytes. A Unix socket's path has at most 103 bytes on macOS, and Spark's socket names take 43 of them."""
@@ -72,12 +75,13 @@ class Jvm:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
                     [*command, "pyspark-shell"],
-                    # The JVM exits at the end of its input, so it does not outlive this process.
+                    # Where the kernel does not end the JVM with this process, the end of this pipe does.
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
                     env=os.environ | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_CONNECT_MODE": "0"},
-                    preexec_fn=_ignore_ctrl_c,
+                    start_new_session=True,  # Ctrl-C is for Python, and would reach the JVM as well
+                    preexec_fn=exit_with_parent.preexec(),
                 )
             while not connection.exists():
                 if (exit_code := self._process.poll()) is not None:
@@ -104,6 +108,7 @@ class Jvm:
         """End the JVM at once, without a word to it: a call that was interrupted would get the next call's answer."""
         if self._process is not None:
             self._process.kill()
+            self._process.wait()
 
     def end(self) -> None:
         """Stop the session and wait until the JVM has exited."""
@@ -111,7 +116,7 @@ class Jvm:
         process, self._process = self._process, None
         try:
             if session is not None and process is not None and process.poll() is None:
-                with suppress(Exception):  # the JVM may die meanwhile
+                with suppress(Exception), warnings.catch_warnings(action="ignore"):  # the JVM may die meanwhile
                     session.stop()
                     self._gateway.shutdown()
         finally:
@@ -144,11 +149,6 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
         process.kill()
         process.wait()
         raise
-
-
-def _ignore_ctrl_c() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process of a command, to Python."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _is_not_from_py4j(record: logging.LogRecord) -> bool:

@@ -227,7 +227,7 @@ class Spark(Adapter):
             jvm.end()
 
     def __exit__(self, *error: object) -> None:
-        if self._jvm and error[0] in (KeyboardInterrupt, SystemExit):
+        if self._jvm and error[0] is not None and not isinstance(error[1], Exception):  # Ctrl-C or another signal
             self._jvm.kill()
         self.close()
 
