@@ -21,7 +21,6 @@ from commandline import BadInput, check_folder
 from reports import charts, discussion, raw, tables, verdict
 from reports.cards import Card, cards
 from reports.discussion import Topic
-from reports.load import clean
 from reports.scaling import Law
 from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory, show_rows
 from reports.tables import Table
@@ -166,9 +165,7 @@ def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
 
 def _warnings(run: Run) -> list[str]:
     """What the run warns of, and whether its machine moved."""
-    told = run.environment.get("warnings")
-    known = [clean(str(line)) for line in told] if isinstance(told, list) else []
-    return known + _drift(probes(run.records))
+    return run.environment.get("warnings", []) + _drift(probes(run.records))
 
 
 def _drift(found: Sequence[Probe]) -> list[str]:
