@@ -57,13 +57,13 @@ PROFILES = {
 class Plan:
     """All cases of a run, and how many processes, or launches, each of them gets."""
 
-    frameworks: tuple[str, ...]
-    models: tuple[str, ...]
-    rows: tuple[int, ...]
-    tracks: tuple[str, ...]
-    launches: int = 1
-    threads: int = 1
-    seed: int = 0
+    frameworks: tuple[Name, ...]
+    models: tuple[Name, ...]
+    rows: tuple[Rows, ...]
+    tracks: tuple[Name, ...]
+    launches: Count = 1
+    threads: Count = 1
+    seed: Seed = 0
 
     def steps(self) -> list[tuple[Case, int]]:
         """Each case with the number of its launch: all the first launches, smallest sizes first, then all the second.

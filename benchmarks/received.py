@@ -22,6 +22,8 @@ DEEPEST = 20
 Seconds = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
 Difference = Annotated[int, Meta(ge=-(10**9), le=10**9)] | Annotated[float, Meta(ge=-1e9, le=1e9)]
 """Seconds by one clock less seconds by another: may be just below zero."""
+Limit = Annotated[float, Meta(gt=0, le=1e9)]
+"""Seconds."""
 Bytes = Annotated[int, Meta(ge=0, lt=LARGEST_NUMBER - 1)]
 Rows = Annotated[int, Meta(ge=1, le=10**12)]
 Count = Annotated[int, Meta(ge=0, le=10**6)]
