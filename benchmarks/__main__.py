@@ -165,6 +165,12 @@ def run(
         code = 0
         try:
             _run_with_progress(folder, order)
+        except OSError as error:
+            if error.errno not in commandline.NO_ROOM:
+                raise
+            error.filename = f"{error.filename or folder}"
+            error.strerror = f"{error.strerror}. All records are kept: make room, then go on with --resume {folder}"
+            raise
         except (KeyboardInterrupt, SystemExit) as end:
             code = 130 if isinstance(end, KeyboardInterrupt) else 143
             console.print(

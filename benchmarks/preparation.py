@@ -151,3 +151,5 @@ if __name__ == "__main__":
         make(int(sys.argv[1]), int(sys.argv[2]))
     except BadInput as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or store.cache_folder()}: {error.strerror}")

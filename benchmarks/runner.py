@@ -188,6 +188,28 @@ def prepare(rows: int, seed: int) -> list[str]:
     return lines
 
 
+class Disk:
+    """The least room that a run's disk had since the first look: a case that fails without any says nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._least = shutil.disk_usage(folder).free
+
+    def watched(self, watch: Callable[[str | None], None]) -> Callable[[str | None], None]:
+        """`watch`, with a look at the disk whenever it is called."""
+
+        def look(phase: str | None) -> None:
+            self._least = min(self._least, shutil.disk_usage(self._folder).free)
+            watch(phase)
+
+        return look
+
+    def check(self) -> None:
+        """OSError if the disk was full."""
+        if self._least < LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
+
+
 class Watcher:
     """Is told how a run comes along. This one does nothing."""
 
@@ -239,11 +261,12 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
             watcher.phase("probe")
             seconds = probe()
             place = folder / CASES / f"{case.slug}-{launch}"
-            _check_disk(folder)
-            record = supervisor.run(case, order.limits, place, folder.name, launch, watcher.phase)
+            disk = Disk(folder)
+            disk.check()
+            record = supervisor.run(case, order.limits, place, folder.name, launch, disk.watched(watcher.phase))
             record = replace(record, probe_seconds=seconds)
             if record.outcome == "failed":
-                _check_disk(folder)
+                disk.check()
         records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)
@@ -254,12 +277,6 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
         )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / CASES).rmdir()
-
-
-def _check_disk(folder: Path) -> None:
-    """OSError if the disk is full."""
-    if shutil.disk_usage(folder).free < LEAST_FREE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _set_aside_what_differs(
