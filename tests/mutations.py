@@ -59,8 +59,11 @@ def damaged(text: str, random_: random.Random) -> bytes:
                 data[: random_.randrange(len(data))],
                 data * 2,
                 b"\n",
+                b"",
+                text.encode("utf-16"),
+                data.rstrip(),
+                data + b'{"torn": ',
             ]
-            + [data.decode().encode("utf-16"), b"", data.rstrip(), data + b'{"torn": ']
         )
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
 
