@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import typer
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class BadInput(ValueError):
@@ -32,9 +29,6 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         if error.filename is None:
             raise
         message = f"{error.filename}: {error.strerror}"
-        if error.errno in NO_ROOM:
-            print(f"error: {message}", file=sys.stderr)
-            sys.exit(1)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
     print(f"error: {message}", file=sys.stderr)
