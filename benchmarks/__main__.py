@@ -15,10 +15,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import commandline
-from adapters import registry
+from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
 from benchmarks import compare as comparison
-from benchmarks import environment, forecast, lifeline, overhead, records, runner, straight, tune
+from benchmarks import environment, forecast, overhead, records, runner, straight, tune
 from benchmarks.cases import PROFILES, Case, plan
 from benchmarks.received import shown
 from benchmarks.records import Record
@@ -178,7 +178,7 @@ def run(
                 f"python -m benchmarks run --resume {folder}",
                 soft_wrap=True,
             )
-        report = lifeline.run("reports", [str(folder.resolve())])
+        report = exit_with_parent.run("reports", [str(folder.resolve())])
     raise typer.Exit(code or report.returncode)
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
-from adapters import registry
+from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import conditions, environment, lifeline, preparation, records, runs, supervisor
+from benchmarks import conditions, environment, preparation, records, runs, supervisor
 from benchmarks.cases import Case, Plan
 from benchmarks.probe import probe
 from benchmarks.received import Limit, shown
@@ -181,7 +181,7 @@ def prepare(rows: int, seed: int) -> list[str]:
 
     BadInput if there is no room.
     """
-    answer = lifeline.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
+    answer = exit_with_parent.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
         raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from adapters import registry
+from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
 from benchmarks.journal import Reader
@@ -100,7 +100,8 @@ def run(
             list(argv or command(case, limits, folder, launch)),
             cwd=ROOT,
             env=environment,
-            # We never write: the child reads the end of this pipe when we are gone, and then goes too.
+            # The child exits with this process: the kernel kills it, or it sees the end of this pipe, which stays empty.
+            preexec_fn=exit_with_parent.preexec(),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
