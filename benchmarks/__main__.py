@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import typer
 from rich.console import Console
@@ -158,28 +161,33 @@ def run(
         order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), not no_skip, budget_s)
         runner.check(order)
         folder = runner.new_folder(output)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with runner.locked(folder):
         if not resume:
             runner.claim(folder, order)
-        code = 0
         try:
             _run_with_progress(folder, order)
-        except OSError as error:
-            if error.errno not in commandline.NO_ROOM:
-                raise
-            error.filename = f"{error.filename or folder}"
-            error.strerror = f"{error.strerror}. All records are kept: make room, then go on with --resume {folder}"
+        except commandline.Ended:
+            with suppress(OSError):  # the terminal was closed
+                console.print(
+                    "interrupted: the case that was running is ended, the records of the others are kept; go on with "
+                    f"python -m benchmarks run --resume {folder}",
+                    soft_wrap=True,
+                )
+            _report(folder)  # here, where further signals are ignored
             raise
-        except (KeyboardInterrupt, SystemExit) as end:
-            code = 130 if isinstance(end, KeyboardInterrupt) else 143
-            console.print(
-                "interrupted: the case that was running is ended, the records of the others are kept; go on with "
-                f"python -m benchmarks run --resume {folder}",
-                soft_wrap=True,
-            )
-        report = exit_with_parent.run("reports", [str(folder.resolve())])
-    raise typer.Exit(code or report.returncode)
+        except OSError as error:
+            if error.errno in commandline.WRONG_PATH:
+                raise
+            error.filename = error.filename or str(folder)
+            error.strerror = f"{error.strerror}. All records are kept: correct this, then go on with --resume {folder}"
+            raise
+        report = _report(folder)
+    raise typer.Exit(report)
+
+
+def _report(folder: Path) -> int:
+    """Make the report in a process of its own, which Ctrl-C in the terminal does not reach; return its exit code."""
+    return exit_with_parent.run("reports", [str(folder.resolve())], start_new_session=True).returncode
 
 
 @app.command()

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 from filelock import FileLock, Timeout
 
+import commandline
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
 from benchmarks import conditions, environment, preparation, records, runs, supervisor
@@ -267,7 +268,8 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
             record = replace(record, probe_seconds=seconds)
             if record.outcome == "failed":
                 disk.check()
-        records.append(folder, record)
+        with commandline.uninterrupted():
+            records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)
     if left_out:

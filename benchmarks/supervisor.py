@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import commandline
 from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
@@ -120,7 +121,7 @@ def run(
                 _wait(process, SAMPLE_S)
         ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
     finally:
-        with uninterrupted():
+        with commandline.uninterrupted():
             tree.end()
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()
@@ -332,13 +333,3 @@ def _remove(path: Path) -> None:
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Puts Ctrl-C off for the moment in which a tree is ended: a second one must not leave half of it behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
