@@ -6,13 +6,15 @@ import json
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import numpy as np
 import psutil
@@ -181,12 +183,14 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
-    folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
-    keep = False
+    keep, folder = False, None
     try:
+        with commandline.uninterrupted():
+            folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
         with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
             try:
                 adapter.start(Resources(threads, memory, folder, row.device))
+                commandline.end_on_signals()  # PySpark has put its own handler in place
                 yield adapter, folder, status
             except (BadInput, BrokenPipeError):
                 raise
@@ -209,8 +213,9 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
                 )
                 raise typer.Exit(1) from None
     finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder and not keep:
+            with commandline.uninterrupted():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _first_line(problem: Exception) -> str:
@@ -219,5 +224,4 @@ def _first_line(problem: Exception) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     commandline.main(app, "adapters")
