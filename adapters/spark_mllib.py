@@ -221,6 +221,9 @@ class Spark(Adapter):
         pipeline = PipelineModel.load(str((folder / "model.spark").resolve()))
         return Model(pipeline, json.loads((folder / "recipe.json").read_text()))
 
+    def name_of(self, model: Model) -> str:
+        return "logistic" if isinstance(model.classifier, LogisticRegressionModel) else "mlp"
+
     def describe(self, model: Model) -> dict[str, Any]:
         stage = model.classifier
         recipe: dict[str, Any] = {"solver": "L-BFGS", "tolerance": stage.getTol(), "max_iterations": stage.getMaxIter()}
