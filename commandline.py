@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import signal
@@ -103,6 +104,7 @@ def _end(number: int, _: object) -> None:
     if _cleaning_up():
         return
     _first_signal = _first_signal or number
+    logging.disable()  # libraries log what follows from the interruption
     if not _held:
         raise Ended(128 + number)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -24,16 +23,15 @@ from rich.status import Status
 from rich.table import Table
 
 import commandline
-from adapters import inference, registry
+from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory
 from adapters.inference import STANDARD
+from adapters.model_folder import CARD, Card
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
-
-CARD = "model.json"
-"""What a model folder says of itself: the framework that made it, and how."""
+from datasets.folders import replaced_folder
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 error = Console(stderr=True, highlight=False)
@@ -81,31 +79,22 @@ def train(
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
     output = output.resolve()
-    if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
-        raise BadInput(f"{output} is there already and is no model; name another folder")
-    features, species = tables.read(data, with_species=True)
-    if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
-        raise BadInput(
-            f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
-        )
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        (beside / "model").mkdir(parents=True)
+    with replaced_folder(output, model_folder.check_replaceable) as new:
+        features, species = tables.read(data, with_species=True)
+        if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
+            raise BadInput(
+                f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
+            )
         with _engine(framework, track, threads, memory) as (adapter, folder, status):
             if reason := adapter.supports(model):
                 raise BadInput(f"{framework} does not do {model}: {reason}")
             store.write(folder / "flowers.parquet", features, species)
             status.update(f"{framework}: training {model} on {len(features):,} flowers")
             trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
-            adapter.save(trained, beside / "model")
-            card: dict[str, Any] = {"framework": framework, "version": registry.FRAMEWORKS[framework].version}
-            card |= {"model": model, "track": track, "rows": len(features), "seed": seed}
-            (beside / CARD).write_text(json.dumps(card | {"recipe": adapter.describe(trained)}, indent=1))
-        if output.exists():
-            shutil.rmtree(output)
-        beside.rename(output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            (new / model_folder.FILES).mkdir()
+            adapter.save(trained, new / model_folder.FILES)
+            recipe = adapter.describe(trained)
+        model_folder.write_card(new, framework, model, track, len(features), seed, recipe)
     print(f"{output}: {model}, trained by {framework} on {len(features):,} flowers")
 
 
@@ -129,21 +118,16 @@ def predict(
 
     A large input is read in pieces, and need not fit in memory. A file is there under its name when it is whole.
     """
-    card = _card(model)
+    card, contents = model_folder.read_verified(model)
     jobs = _jobs(data, output)
-    with _engine(card["framework"], card["track"], threads, memory) as (adapter, folder, status):
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                restored = adapter.restore(model / "model")
-        except Exception as problem:
-            raise BadInput(
-                f"{model} holds no model that {card['framework']} can read ({_first_line(problem)})"
-            ) from None
+    with _engine(card.framework, card.track, threads, memory) as (adapter, folder, status):
+        model_folder.write_files(contents, folder / "model")
+        restored = _restore(adapter, card, folder / "model", model)
         status.stop()
         for source, target in jobs:
             rows = inference.predict(adapter, restored, source, target, folder, error)
             (error if target == STANDARD else Console(highlight=False)).print(
-                f"{target}: {rows:,} predictions by {card['framework']}", soft_wrap=True, markup=False
+                f"{target}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
             )
 
 
@@ -163,17 +147,19 @@ def _jobs(data: Path, output: Path) -> list[tuple[Path, Path]]:
     return [(file, output / file.name) for file in files]
 
 
-def _card(folder: Path) -> dict[str, Any]:
-    """What the folder says of its model; BadInput if it is no model."""
+def _restore(adapter: Adapter, card: Card, copy: Path, folder: Path) -> Any:
+    """Return the model in `copy`, the verified files of the model folder `folder`. BadInput if it is none of ours."""
     try:
-        card = json.loads((folder / CARD).read_text())
-        if card["framework"] not in registry.FRAMEWORKS or card["track"] not in TRACKS:
-            raise ValueError(f"made by {card['framework']!r}, which this irisbench does not know")
-    except (OSError, UnicodeDecodeError):
-        raise BadInput(f"{folder} is no model: it has no {CARD}. Make one with python -m adapters train") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise BadInput(f"{folder} is no model: its {CARD} is not one that train wrote ({problem})") from None
-    return card
+        with warnings.catch_warnings(action="ignore"):
+            restored = adapter.restore(copy)
+        name = adapter.name_of(restored)
+    except Exception as problem:
+        if exhausted_memory(problem, adapter.log):
+            raise
+        raise BadInput(f"{folder} holds no model that {card.framework} can read ({_first_line(problem)})") from None
+    if name not in (None, card.model):
+        raise BadInput(f"{folder} holds another model than its {CARD} says: {name}, not {card.model}")
+    return restored
 
 
 @contextmanager

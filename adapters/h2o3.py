@@ -20,8 +20,8 @@ from h2o.estimators import H2ODeepLearningEstimator, H2OEstimator, H2OGeneralize
 from numpy.typing import NDArray
 
 from adapters import java
-from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies
+from adapters.base import HIDDEN, Adapter, Resources, model_with
+from adapters.errors import ForeignModel, NoSpecies
 from adapters.h2o_server import Server
 from datasets import store
 from datasets.flowers import FEATURES
@@ -168,7 +168,7 @@ class H2O(Adapter):
 
     def restore(self, folder: Path) -> H2OEstimator:
         with self._names(folder) as (name,):
-            return h2o.load_model(f"{name}/{FILE}")
+            return _checked(h2o.load_model(f"{name}/{FILE}"))
 
     @contextlib.contextmanager
     def _names(self, *paths: Path) -> Iterator[list[str]]:
@@ -178,6 +178,9 @@ class H2O(Adapter):
                 yield names
         else:
             yield [str(path.resolve()) for path in paths]
+
+    def name_of(self, model: H2OEstimator) -> str:
+        return model_with(model.actual_params["hidden"] if model.algo == "deeplearning" else ())
 
     def describe(self, model: H2OEstimator) -> dict[str, Any]:
         used = model.actual_params
@@ -204,6 +207,24 @@ class H2O(Adapter):
                 with contextlib.redirect_stdout(io.StringIO()):
                     connection.close()
             server.end()
+
+
+def _checked(model: H2OEstimator) -> H2OEstimator:
+    """Return a restored model. ForeignModel unless it has the kind, the features and the classes of ours."""
+    output = model._model_json["output"]
+    *names, answer = output["names"]
+    *_, classes = output["domains"]
+    if model.algo not in ("glm", "deeplearning") or output["model_category"] != "Multinomial":
+        raise ForeignModel(f"a {model.algo} of the category {output['model_category']}, which no training here makes")
+    if (sorted(names), answer, classes) != (sorted(FEATURES), "species", ["0", "1", "2"]):
+        raise ForeignModel(f"it predicts {answer} {classes} from {', '.join(names)}, not the species from {FEATURES}")
+    probe = h2o.H2OFrame([[5.0, 3.0, 4.0, 1.0]], column_names=list(FEATURES))
+    prediction = model.predict(probe)
+    probabilities = prediction[["p0", "p1", "p2"]].as_data_frame(use_multi_thread=True).to_numpy()
+    h2o.remove([probe, prediction])
+    if not np.isfinite(probabilities).all():
+        raise ForeignModel("its probabilities are not finite numbers")
+    return model
 
 
 def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:

@@ -211,6 +211,9 @@ class Spark(Adapter):
             raise ForeignModel(str(problem)) from None
         return Model(spark_folder.load(folder / "model.spark"), dict(recipe))
 
+    def name_of(self, model: Model) -> str:
+        return "logistic" if isinstance(model.classifier, LogisticRegressionModel) else "mlp"
+
     def describe(self, model: Model) -> dict[str, Any]:
         stage = model.classifier
         recipe: dict[str, Any] = {"solver": "L-BFGS", "tolerance": stage.getTol(), "max_iterations": stage.getMaxIter()}
