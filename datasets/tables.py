@@ -23,6 +23,9 @@ from datasets.delimited import NUMBER, open_delimited
 from datasets.flowers import FEATURES, SPECIES, species_code
 
 PIECE_ROWS = 2**19
+"""Rows of a piece, or a few more."""
+
+BATCH_ROWS = 2**16
 """Rows of Parquet that are read at a time."""
 
 SPECIES_COLUMNS = ("species", "class", "variety", "target", "name")
@@ -61,6 +64,19 @@ def pieces(path: Path, with_species: bool, file: BinaryIO | None = None, keep: S
     `file`: CSV to read instead, which need not be seekable; `path` is then its name in error messages.
     `keep`: names of other columns, to be returned as text. Warns of implausible values on standard error.
     """
+    rows, small = 0, []
+    for piece in _small_pieces(path, file, with_species, keep):
+        small.append(piece)
+        rows += len(piece.features)
+        if rows >= PIECE_ROWS:
+            yield _merged(small)
+            rows, small = 0, []
+    if small:
+        yield _merged(small)
+
+
+def _small_pieces(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[Piece]:
+    """Yield a piece for each batch that has been read."""
     plausibility = _Plausibility(path)
     seen = 0
     with _readable(path):
@@ -77,6 +93,15 @@ def pieces(path: Path, with_species: bool, file: BinaryIO | None = None, keep: S
     if not seen:
         raise BadInput(f"{path} has a header and no flowers")
     plausibility.summarise()
+
+
+def _merged(pieces: list[Piece]) -> Piece:
+    features, species, kept = zip(*pieces, strict=True)
+    return Piece(
+        np.concatenate(features),
+        None if species[0] is None else np.concatenate(species),
+        [pa.concat_arrays(arrays) for arrays in zip(*kept, strict=True)],
+    )
 
 
 def is_parquet(path: Path) -> bool:
@@ -107,7 +132,7 @@ def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequen
         for part in parts:
             with pa.parquet.ParquetFile(part) as table:
                 columns = _columns(part, table.schema_arrow.names, with_species, keep)
-                for batch in table.iter_batches(PIECE_ROWS):
+                for batch in table.iter_batches(BATCH_ROWS):
                     yield batch.select(columns)
         return
     with ExitStack() as stack:
