@@ -1,8 +1,12 @@
 """What people type: nox -s benchmark, report, compare, overhead, tune, workshop, notebooks, tests, lint."""
 
 import os
+import runpy
+from pathlib import Path
 
 import nox
+
+runpy.run_path(str(Path(__file__).with_name("windows.py")))  # ends here on native Windows
 
 # uv does not read pip's variable: what serves pip as a local wheelhouse serves here too.
 if "PIP_FIND_LINKS" in os.environ:

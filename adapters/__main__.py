@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import windows  # noqa: F401, ends here on native Windows
+
+# isort: split
 import json
 import os
 import shutil
@@ -15,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import psutil
 import typer
 from rich.console import Console
 from rich.status import Status
@@ -29,6 +31,7 @@ from adapters.inference import STANDARD
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
+from machine import ASSUMED_MEMORY, total_memory, usable_cores
 
 CARD = "model.json"
 """What a model folder says of itself: the framework that made it, and how."""
@@ -46,8 +49,8 @@ Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
 Memory = Annotated[
     int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")
 ]
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-HALF = f"{psutil.virtual_memory().total // 2**21}MiB"
+CORES = usable_cores()
+HALF = f"{(total_memory() or ASSUMED_MEMORY) // 2**21}MiB"
 
 
 @app.command("list")
