@@ -1,4 +1,4 @@
-"""What people type: nox -s benchmark, report, compare, overhead, tune, workshop, notebooks, tests, lint."""
+"""What people type: ./nox -s benchmark, report, compare, overhead, tune, workshop, notebooks, tests, lint."""
 
 import os
 import runpy

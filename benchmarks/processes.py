@@ -127,7 +127,7 @@ class Tree:
         ancestors = [psutil.Process(), *([] if ADOPTS else self._members)]
         for ancestor in ancestors:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in ancestor.children(recursive=True):
+                for child in _descendants(ancestor):
                     if child not in self._members and not _older(child, self._root):
                         self._members[child] = Member(child)
 
@@ -159,6 +159,20 @@ class Tree:
                 self._look()
                 if not any(process.is_running() for process in self._members):
                     return
+
+
+def _descendants(ancestor: psutil.Process) -> list[psutil.Process]:
+    """Return the processes below `ancestor`; psutil.NoSuchProcess if it is gone."""
+    try:
+        return ancestor.children(recursive=True)
+    except (OSError, RuntimeError, ValueError):
+        # psutil compares start times, and without /proc/stat it knows none. Parents have been started before children.
+        found, pids = [], {ancestor.pid}
+        for process in psutil.process_iter():
+            if probe(process.ppid) in pids:
+                pids.add(process.pid)
+                found.append(process)
+        return found
 
 
 def _older(process: psutil.Process, root: psutil.Process) -> bool:

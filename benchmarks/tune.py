@@ -131,7 +131,7 @@ def markdown(framework: str, model: str, trials: Sequence[Trial]) -> str:
         "",
         f"{date.today()}, {registry.FRAMEWORKS[framework].distribution} {version}, Python {machine['python']}, "
         f"{machine['processor']}, {machine['usable_cores']} cores; {seeds} seeds. "
-        f"Again: `nox -s tune -- --framework {framework} --model {model}`",
+        f"Again: `./nox -s tune -- --framework {framework} --model {model}`",
     ]
     for rows in dict.fromkeys(trial.rows for trial in trials):
         own = [trial for trial in trials if trial.rows == rows]
