@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import windows  # noqa: F401, ends here on native Windows
+
+# isort: split
 import os
 import shutil
 import signal
@@ -16,7 +19,6 @@ if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import numpy as np
-import psutil
 import typer
 from rich.console import Console
 from rich.status import Status
@@ -32,6 +34,7 @@ from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
 from datasets.folders import replaced_folder
+from machine import ASSUMED_MEMORY, total_memory, usable_cores
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 error = Console(stderr=True, highlight=False)
@@ -46,8 +49,8 @@ Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
 Memory = Annotated[
     int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")
 ]
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-HALF = f"{psutil.virtual_memory().total // 2**21}MiB"
+CORES = usable_cores()
+HALF = f"{(total_memory() or ASSUMED_MEMORY) // 2**21}MiB"
 
 
 @app.command("list")

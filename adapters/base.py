@@ -93,7 +93,7 @@ class Adapter(ABC):
         """
 
     def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        """Other recipes that an expert might hold to be faster: what nox -s tune tries."""
+        """Other recipes that an expert might hold to be faster: what ./nox -s tune tries."""
         return []
 
     @abstractmethod

@@ -22,6 +22,7 @@ import typer
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import commandline
+import machine
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS, Resources
 from adapters.errors import Unavailable, exhausted_memory
@@ -69,8 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.maxfail = 1
     if config.option.case_folder:
         exit_with_parent.watch_input()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: config.option.threads])
+    machine.pin(config.option.threads)
 
 
 def pytest_collection_modifyitems(config: pytest.Config) -> None:

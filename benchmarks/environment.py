@@ -17,6 +17,7 @@ import psutil
 
 from adapters import java, registry
 from benchmarks import adoption
+from machine import ASSUMED_MEMORY, probe, total_memory, usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 PROC, SYS = Path("/proc"), Path("/sys")
@@ -42,16 +43,11 @@ PACKAGES = (
 )
 
 
-def usable_cores() -> int:
-    """The number of cores that this process may use, which may be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def memory_limit() -> int | None:
-    """The bytes that our control group, of version 1 or 2, may take; None where it may take all there are."""
+    """Return the memory limit of our control group (version 1 or 2) in bytes, or None where there is none."""
     groups = []
-    with suppress(OSError):
-        for line in (PROC / "self" / "cgroup").read_text().splitlines():
+    for line in _lines(PROC / "self" / "cgroup"):
+        if line.count(":") >= 2:
             _, controllers, group = line.split(":", 2)
             if not controllers:
                 groups.append((SYS / "fs" / "cgroup", group, "memory.max"))
@@ -65,36 +61,40 @@ def memory_limit() -> int | None:
             if folder.is_relative_to(base):
                 with suppress(OSError, ValueError):  # "max" where there is no limit
                     limits.append(int((folder / file).read_text()))
-    least = min(limits, default=None)
-    return least if least is not None and least < psutil.virtual_memory().total else None
+    least, total = min(limits, default=None), total_memory()
+    return least if least is not None and (total is None or least < total) else None
 
 
 def default_memory_limit() -> int:
-    """Three quarters of the memory that we may use, in bytes: a case that takes more would drag the machine down."""
-    return (memory_limit() or psutil.virtual_memory().total) * 3 // 4
+    """Return three quarters of the memory that we may use, in bytes: a case that takes more slows the whole machine."""
+    return (memory_limit() or total_memory() or ASSUMED_MEMORY) * 3 // 4
 
 
 def governor() -> str | None:
     """How the system sets the clock of the cores ("performance", "powersave"); None where it does not say."""
-    found = set()
-    for file in (SYS / "devices" / "system" / "cpu").glob("cpu*/cpufreq/scaling_governor"):
-        with suppress(OSError):  # of a core that is switched off
-            found.add(file.read_text().strip())
-    return ", ".join(sorted(found)) or None
+    pattern = "cpu*/cpufreq/scaling_governor"
+    files = probe(lambda: list((SYS / "devices" / "system" / "cpu").glob(pattern))) or []
+    # The file of a core that is switched off cannot be read.
+    return ", ".join(sorted({line.strip() for file in files for line in _lines(file)})) or None
 
 
 def power() -> str | None:
     """What the machine runs on, "battery" or "mains"; None where it has no battery, or does not say."""
-    battery = psutil.sensors_battery()
+    battery = probe(lambda: psutil.sensors_battery())
     if battery is None or battery.power_plugged is None:
         return None
     return "mains" if battery.power_plugged else "battery"
 
 
+def load_average() -> float | None:
+    """Return the load average of the last minute."""
+    return probe(lambda: os.getloadavg()[0])
+
+
 def disturbances() -> list[str]:
     """What will make times on this machine longer or less steady, each with what to do about it."""
     found = []
-    if (load := os.getloadavg()[0]) > QUIET_LOAD:
+    if (load := load_average() or 0.0) > QUIET_LOAD:
         found.append(
             f"the load average is {load:.1f} before anything is measured: other programs take part of the cores, and "
             "times will be longer and less steady. End them, or wait for them, and run again."
@@ -124,8 +124,8 @@ def machine() -> dict[str, Any]:
         "instructions": _instructions(),
         "governor": governor(),
         "power": power(),
-        "load_average": os.getloadavg()[0],
-        "memory_bytes": psutil.virtual_memory().total,
+        "load_average": load_average(),
+        "memory_bytes": total_memory(),
         "memory_limit_bytes": memory_limit(),
         "python": platform.python_version(),
     }
@@ -158,8 +158,12 @@ def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor()
+def _lines(path: Path) -> list[str]:
+    return probe(lambda: path.read_text().splitlines()) or []
+
+
+def _processor() -> str | None:
+    return _cpuinfo("model name") or probe(platform.processor) or None
 
 
 def _instructions() -> str | None:
@@ -169,11 +173,10 @@ def _instructions() -> str | None:
 
 
 def _cpuinfo(key: str) -> str | None:
-    with suppress(OSError):
-        for line in (PROC / "cpuinfo").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name.strip() == key:
-                return value.strip()
+    for line in _lines(PROC / "cpuinfo"):
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
     return None
 
 
@@ -185,8 +188,6 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    try:
-        answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    command = ["git", *arguments]
+    answer = probe(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False))
+    return answer.stdout.strip() if answer and answer.returncode == 0 else None

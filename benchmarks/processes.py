@@ -13,6 +13,8 @@ from typing import TypeVar
 
 import psutil
 
+from machine import probe
+
 ADOPTS = sys.platform == "linux"
 """Whether the system can make orphans children of a process that asks for them."""
 
@@ -74,12 +76,13 @@ class Member:
         That is dear to ask for a large process. So what is shared is looked at now and then, and the rest each time.
         """
         self.memory_bytes = 0
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied), self.process.oneshot():
+        with contextlib.suppress(psutil.Error, OSError, ValueError), self.process.oneshot():
             cpu = self.process.cpu_times()
             self.cpu_seconds = cpu.user + cpu.system
             self.is_jvm = self.process.name() == "java"
             resident = self.process.memory_info().rss
-            if TELLS_SHARED and (full := self.look(self.process.memory_full_info)):
+            # Where the system refuses the proportional size, or says 0, every page counts in full.
+            if TELLS_SHARED and (full := self.look(lambda: probe(self.process.memory_full_info))) and full.pss:
                 self.shared_bytes = max(full.rss - full.pss, 0)
             self.memory_bytes = max(resident - self.shared_bytes, 0)
 
@@ -124,8 +127,8 @@ class Tree:
         ancestors = [psutil.Process(), *([] if ADOPTS else self._members)]
         for ancestor in ancestors:
             with contextlib.suppress(psutil.NoSuchProcess):
-                for child in ancestor.children(recursive=True):
-                    if child not in self._members and child.create_time() >= self._root.create_time():
+                for child in _descendants(ancestor):
+                    if child not in self._members and not _older(child, self._root):
                         self._members[child] = Member(child)
 
     def sample(self, time: float) -> Sample:
@@ -156,3 +159,22 @@ class Tree:
                 self._look()
                 if not any(process.is_running() for process in self._members):
                     return
+
+
+def _descendants(ancestor: psutil.Process) -> list[psutil.Process]:
+    """Return the processes below `ancestor`; psutil.NoSuchProcess if it is gone."""
+    try:
+        return ancestor.children(recursive=True)
+    except (OSError, RuntimeError, ValueError):
+        # psutil compares start times, and without /proc/stat it knows none. Parents have been started before children.
+        found, pids = [], {ancestor.pid}
+        for process in psutil.process_iter():
+            if probe(process.ppid) in pids:
+                pids.add(process.pid)
+                found.append(process)
+        return found
+
+
+def _older(process: psutil.Process, root: psutil.Process) -> bool:
+    """Return whether `process` started before `root`; False where the system does not say when."""
+    return probe(lambda: process.create_time() < root.create_time()) or False

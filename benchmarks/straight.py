@@ -6,7 +6,6 @@ Both read the same table and the same shuffled rows, and end with a model and wi
 from __future__ import annotations
 
 import gc
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks import environment, preparation, statistics
 from benchmarks.statistics import show_seconds
 from commandline import BadInput
 from datasets import store
+from machine import pin
 
 Straight = Callable[[Path, dict[str, Any], int], tuple[Callable[[], Any], Callable[[Any], Any]]]
 
@@ -112,8 +112,7 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    pin(threads)
     preparation.make(rows, 0)
     path = preparation.inputs(rows, 0).train
     seconds: dict[tuple[str, str], list[float]] = {}

@@ -24,6 +24,7 @@ from benchmarks.journal import Reader
 from benchmarks.processes import Gpu, Sample, Tree, adopt_orphans
 from benchmarks.received import Bytes, Count, Limit
 from benchmarks.records import Harness, Memory, Phase, Quality, Record
+from machine import probe
 
 SAMPLE_S = 0.1
 """Time from one look at a case to the next: half of the shortest peak of memory that shall not be missed."""
@@ -315,12 +316,9 @@ def conclude(
 
 
 def _kernel_kills() -> int:
-    """How often the kernel's out-of-memory killer has struck since the system came up; 0 where it does not say."""
-    try:
-        counters = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))
+    """Return how often the kernel's out-of-memory killer has struck since boot; 0 where the kernel does not say."""
+    counters = probe(lambda: Path("/proc/vmstat").read_text().splitlines()) or []
+    return probe(lambda: sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))) or 0
 
 
 def _remove(path: Path) -> None:

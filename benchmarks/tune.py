@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import re
 import statistics
 import time
@@ -22,6 +21,7 @@ from benchmarks.environment import ROOT
 from commandline import BadInput
 from datasets import scores
 from datasets.files import replace_file
+from machine import pin
 
 RECIPES = ROOT / "adapters" / "RECIPES.md"
 SAME = 1.1
@@ -61,8 +61,7 @@ def sweep(
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    pin(threads)
     trials = []
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
         if reason := adapter.supports(model):
@@ -132,7 +131,7 @@ def markdown(framework: str, model: str, trials: Sequence[Trial]) -> str:
         "",
         f"{date.today()}, {registry.FRAMEWORKS[framework].distribution} {version}, Python {machine['python']}, "
         f"{machine['processor']}, {machine['usable_cores']} cores; {seeds} seeds. "
-        f"Again: `nox -s tune -- --framework {framework} --model {model}`",
+        f"Again: `./nox -s tune -- --framework {framework} --model {model}`",
     ]
     for rows in dict.fromkeys(trial.rows for trial in trials):
         own = [trial for trial in trials if trial.rows == rows]

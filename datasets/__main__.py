@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import windows  # noqa: F401, ends here on native Windows
+
+# isort: split
 from pathlib import Path
 from typing import Annotated
 

@@ -31,6 +31,7 @@ from datasets import flowers
 from datasets.files import replace_file
 from datasets.flowers import FEATURES
 from datasets.synthetic import CHUNK_ROWS, Stream, chunk
+from machine import usable_cores
 
 FORMAT = 2
 PART_ROWS = 16 * CHUNK_ROWS
@@ -129,7 +130,15 @@ def make(
             )
     elif folder.is_dir() and any(path.suffix == ".parquet" for path in folder.iterdir()):
         raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if not folder.is_relative_to(cache_folder()):
+            raise
+        raise BadInput(
+            f"the data folder {folder} cannot be created ({error.strerror}); "
+            "set IRISBENCH_DATA to a folder where you may write"
+        ) from None
     for left in folder.glob(".*.parquet.*"):
         if not psutil.pid_exists(int(left.suffix[1:])):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
@@ -148,7 +157,7 @@ def make(
         return name, n_rows, str(_checksum(folder / name))
 
     parts = _parts(rows)
-    with ThreadPoolExecutor(threads or _cores()) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         there = [part for part in parts if part[0] in known]
         whole = pool.map(kept, there)
         done = {name: known[name] for (name, _), ready in zip(there, whole, strict=True) if ready}
@@ -289,10 +298,6 @@ def _groups(rows: int, seed: int, stream: Stream, number: int, n_rows: int) -> I
             features, species = chunk(seed, stream, first + at // CHUNK_ROWS)
             group.append((features[: n_rows - at], species[: n_rows - at]))
         yield group
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _checksum(path: Path) -> str | None:

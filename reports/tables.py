@@ -283,13 +283,21 @@ def conditions(run: Run) -> list[Table]:
     java = {"java": run.environment["java"]} if run.environment.get("java") else {}
     for title, facts in (
         ("Settings", run.facts("settings")),
-        ("Machine", run.facts("machine")),
+        ("Machine", _machine(run)),
         ("Packages", {**run.facts("packages"), **java}),
     ):
         if facts:
             rows = [[name, _amount(name, value)] for name, value in facts.items()]
             tables.append(Table(title, [title.lower(), "value"], rows))
     return tables + _builds(run) + _harness(run)
+
+
+def _machine(run: Run) -> dict[str, Any]:
+    """Return what is known of the machine; what the system did not say is unknown."""
+    absent = {"memory_limit_bytes": "none"}
+    return {
+        name: absent.get(name, "unknown") if value is None else value for name, value in run.facts("machine").items()
+    }
 
 
 def _builds(run: Run) -> list[Table]:

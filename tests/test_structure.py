@@ -11,11 +11,14 @@ import pytest
 from tests.conftest import ROOT
 
 ALLOWED = {
+    "windows": set(),
+    "machine": set(),
     "commandline": set(),
-    "datasets": {"commandline"},
-    "adapters": {"commandline", "datasets"},
-    "benchmarks": {"commandline", "datasets", "adapters"},
+    "datasets": {"windows", "machine", "commandline"},
+    "adapters": {"windows", "machine", "commandline", "datasets"},
+    "benchmarks": {"windows", "machine", "commandline", "datasets", "adapters"},
     "reports": {
+        "windows",
         "commandline",
         "datasets.files",
         "benchmarks.cases",
@@ -24,7 +27,7 @@ ALLOWED = {
         "benchmarks.runs",
         "benchmarks.statistics",
     },
-    "workshop": {"commandline", "datasets", "adapters", "reports"},
+    "workshop": {"windows", "commandline", "datasets", "adapters", "reports"},
 }
 CLOCKS = {"time.time", "time.monotonic", "time.perf_counter", "time.process_time", "timeit", "datetime.now"}
 
@@ -63,7 +66,9 @@ def test_only_the_harness_reads_a_clock() -> None:
             assert not calls & CLOCKS, f"{path.relative_to(ROOT)} reads a clock"
 
 
-@pytest.mark.parametrize("package", ["datasets", "adapters", "benchmarks", "reports", "commandline"])
+@pytest.mark.parametrize(
+    "package", ["datasets", "adapters", "benchmarks", "reports", "commandline", "machine", "windows"]
+)
 def test_our_packages_are_not_shadowed(package: str) -> None:
     found = importlib.import_module(package).__file__
     assert found is not None

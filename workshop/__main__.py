@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import windows  # noqa: F401, ends here on native Windows
+
+# isort: split
 import os
 import re
 import shutil
