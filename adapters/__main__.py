@@ -5,7 +5,6 @@ from __future__ import annotations
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
-import os
 import shutil
 import signal
 import tempfile

@@ -140,7 +140,6 @@ folder, runs = Path({str(tmp_path / "report")!r}), load.runs([Path({str(run)!r})
 for number in range(100):
     output.write(folder, runs, {{f"figures/{{n}}.svg": f"{{WHO}} {{number}}" for n in range(20)}})
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     writers = [
         subprocess.Popen(
             [sys.executable, "-c", f"WHO = {who!r}\n{script}"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}

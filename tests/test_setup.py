@@ -40,6 +40,7 @@ def clone(tmp_path: Path) -> Path:
     (folder / "bin" / "python3").chmod(0o755)
     shutil.copy(ROOT / "nox", folder)
     (folder / "noxfile.py").touch()
+    (folder / "constraints.txt").touch()
     with zipfile.ZipFile(folder / "nox-1-py3-none-any.whl", "w") as wheel:
         for name, text in WHEEL.items():
             wheel.writestr(name, text)
