@@ -71,7 +71,7 @@ class Server:
             *_security_options(folder / "h2o", *self.login),
         ]
         self._links.mkdir(exist_ok=True)
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, exit_with_parent.deferred_signals():
             self._jvm = exit_with_parent.start(
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
