@@ -61,6 +61,8 @@ class Server:
             "-Dsys.ai.h2o.telemetry.disabled=true",
             # It would unpack a library of 157 MB at each start.
             "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False",
+            # It would read Hadoop's configuration for a way to log in that is not used here.
+            "-Dsys.ai.h2o.ext.core.toggle.KrbStandalone=False",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
             *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
             # A server whose own folder is hidden has to read hidden paths.
