@@ -78,6 +78,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the training.")] = 0,
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    commandline.check_resources(threads, memory)
     output = output.resolve()
     if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
         raise BadInput(f"{output} is there already and is no model; name another folder")
@@ -132,6 +133,7 @@ def predict(
     A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
     In a folder, files that cannot be read are skipped and listed at the end.
     """
+    commandline.check_resources(threads, memory)
     card = _card(model)
     columns = keep or []
     problems: list[str] = []
