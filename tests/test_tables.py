@@ -165,6 +165,31 @@ def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
     np.testing.assert_array_equal(np.concatenate([piece.features for piece in pieces]), real_flowers()[0])
 
 
+class Endless(io.RawIOBase):
+    """A CSV file of many equal lines, which counts what has been read of it."""
+
+    line = b"5.1,3.5,1.4,0.2,setosa\n"
+
+    def __init__(self, rows: int) -> None:
+        self.given, self.size = 0, rows * len(self.line)
+
+    def read(self, size: int = -1) -> bytes:
+        first = self.given % len(self.line)
+        count = min(size, self.size - self.given)
+        self.given += count
+        return (self.line * (count // len(self.line) + 2))[first : first + count]
+
+
+def test_csv_is_not_read_far_ahead_of_what_is_done_with_it() -> None:
+    file = Endless(4_000_000)  # 92 MB
+    seen = ahead = 0
+    for piece in tables.pieces(Path("flowers.csv"), with_species=False, file=file):  # type: ignore[arg-type]
+        seen += len(piece.features) * len(file.line)
+        ahead = max(ahead, file.given - seen)
+    assert seen == file.size
+    assert ahead < 3 * 2**24
+
+
 def mutations(content: bytes, count: int, dictionary: list[bytes]) -> list[bytes]:
     """Damaged copies: bytes flipped, removed, doubled, cut off, or replaced by what readers stumble over."""
     generator = random.Random(12)
