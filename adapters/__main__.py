@@ -80,6 +80,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the training.")] = 0,
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    commandline.check_resources(threads, memory)
     output = output.resolve()
     with replaced_folder(output, model_folder.check_replaceable) as new:
         features, species = tables.read(data, with_species=True)
@@ -125,6 +126,7 @@ def predict(
     A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
     In a folder, files that cannot be read are skipped and listed at the end.
     """
+    commandline.check_resources(threads, memory)
     card, contents = model_folder.read_verified(model)
     columns = keep or []
     problems: list[str] = []
