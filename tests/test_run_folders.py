@@ -110,8 +110,8 @@ def test_a_link_in_a_received_run_leads_nowhere(command: Command, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--rows", "1e18"], "GiB are free"),
-        (["--rows", "150", "--rows", "1e12"], "GiB are free"),
+        (["--rows", "1e18"], "rows"),
+        (["--rows", "150", "--rows", "1e11"], "GiB are free"),
         (["--threads", "9999"], "this process may use"),
         (["--memory-limit", "1KiB"], "a case needs at least 128 MiB"),
         (["--memory-limit", "99999TiB"], "this machine has"),
