@@ -118,3 +118,10 @@ def test_numbers_that_are_small_or_large_give_a_report(name: str, value: object,
             phase[name] = value
     (folder / FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     assert answers(folder, whole, drawn=True)
+
+
+@pytest.mark.parametrize("part", ["machine", "settings"])
+def test_an_environment_with_less_than_nothing_is_refused(part: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [record()], {part: {"memory_bytes": -1}})
+    with pytest.raises(BadInput, match=rf"{part}, memory_bytes is -1"):
+        load.runs([folder])
