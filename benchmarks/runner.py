@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 import commandline
@@ -105,7 +104,7 @@ class Order:
 
 def check(order: Order) -> None:
     """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
-    cores, memory = environment.usable_cores(), environment.memory_limit() or psutil.virtual_memory().total
+    cores, memory = environment.usable_cores(), environment.default_memory_limit() * 4 // 3
     if order.plan.threads > cores:
         raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
     if not LEAST_MEMORY <= order.limits.memory_bytes <= memory:
