@@ -101,7 +101,7 @@ def check_listed(folder: Path) -> Card:
             raise BadInput(f"{folder / entry.name} is not part of the model; move it elsewhere")
         if entry.is_symlink():
             raise BadInput(f"{folder / entry.name} is a symbolic link; {AGAIN}")
-    on_disk = _names_on_disk(folder / FILES)
+    on_disk = _names_on_disk(folder / FILES) if (folder / FILES).is_dir() else set()
     if unlisted := sorted(on_disk - card.files.keys()):
         raise BadInput(f"{folder / FILES / unlisted[0]} is not part of the model: {CARD} does not list it; remove it")
     if missing := sorted(card.files.keys() - on_disk):
