@@ -63,7 +63,9 @@ def test_a_kill_at_any_step_leaves_a_complete_folder_and_the_next_call_cleans_up
 
             def kill_at_last(event: str, _: object) -> None:
                 nonlocal left
-                left -= event.startswith(STEPS) and event != "os.kill"
+                if event == "os.kill" or not event.startswith(STEPS):
+                    return
+                left -= 1
                 if left < 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -81,7 +83,8 @@ def test_a_kill_at_any_step_leaves_a_complete_folder_and_the_next_call_cleans_up
             assert content(path) == ["old"] * 2
         replace(path, "newer")
         assert content(path) == ["newer"] * 2
-        assert [entry.name for entry in tmp_path.iterdir() if (entry / "lock").exists()] == []
+        for leftover in set(tmp_path.iterdir()) - {path}:
+            leftover.rmdir()  # an empty one, from before its lock was made
         step += 1
     assert step > 10
 
