@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
@@ -25,7 +25,7 @@ import commandline
 from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory, first_line
-from adapters.inference import STANDARD
+from adapters.inference import STANDARD, NotWritten
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
@@ -102,46 +102,58 @@ def predict(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Flowers to name, CSV or Parquet; a folder of CSV files; - for standard input."
+            metavar="FILE", help="Flowers, CSV (also .csv.gz) or Parquet; a folder of CSV files; - for standard input."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(metavar="FILE", help="The CSV to write; for a folder of files a folder; - for standard output."),
     ],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Copy this column, such as an id, into the results; may be repeated."),
+    ] = None,
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
 ) -> None:
-    """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input.
+    """Predict the species of your flowers: a CSV with the name and three probabilities, in the order of the input.
 
-    A large input is read in pieces, and need not fit in memory. A file is there under its name when it is whole.
+    A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
+    In a folder, files that cannot be read are skipped and listed at the end.
     """
     card, contents = model_folder.read_verified(model)
-    jobs = _jobs(data, output)
+    columns = keep or []
+    problems: list[str] = []
+    try:
+        jobs = inference.jobs(data, output, columns)
+    except NotWritten as problem:
+        _fail([str(problem)])
     with _engine(card.framework, card.track, threads, memory) as (adapter, folder, status):
         restored = model_folder.restore(adapter, model, card, contents, folder / "model")
         status.stop()
-        for source, target in jobs:
-            rows = inference.predict(adapter, restored, source, target, folder, error)
-            (error if target == STANDARD else Console(highlight=False)).print(
-                f"{target}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
+        for job in jobs:
+            try:
+                rows = inference.predict(adapter, restored, job, folder, error, columns)
+            except BadInput as problem:
+                if len(jobs) == 1:
+                    raise
+                problems.append(str(problem))
+                continue
+            except NotWritten as problem:  # nor could the next ones
+                problems.append(str(problem))
+                break
+            (error if job[1] == STANDARD else Console(highlight=False)).print(
+                f"{job[1]}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
             )
+    if problems:
+        _fail(problems)
 
 
-def _jobs(data: Path, output: Path) -> list[tuple[Path, Path]]:
-    """What is read, and where to it is written: one pair, or one for each CSV file of a folder."""
-    files = sorted(data.glob("*.csv")) if data.is_dir() else []
-    if not files:
-        if output.is_dir():
-            raise BadInput(f"{output} is a folder; name a file to write")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return [(data, output)]
-    if output == STANDARD or output.is_file():
-        raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write theirs into")
-    if output.resolve() == data.resolve():
-        raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
-    output.mkdir(parents=True, exist_ok=True)
-    return [(file, output / file.name) for file in files]
+def _fail(problems: list[str]) -> NoReturn:
+    """End the command with a line for each problem and exit code 1."""
+    for problem in problems:
+        error.print(f"error: {problem}", soft_wrap=True, markup=False)
+    raise typer.Exit(1)
 
 
 @contextmanager

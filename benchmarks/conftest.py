@@ -22,10 +22,10 @@ import typer
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import commandline
-from adapters import registry
+from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS, Resources
 from adapters.errors import Unavailable, exhausted_memory
-from benchmarks import environment, lifeline, preparation
+from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.journal import Journal
 
@@ -68,7 +68,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     config.option.maxfail = 1
     if config.option.case_folder:
-        lifeline.hold()
+        exit_with_parent.watch_input()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: config.option.threads])
 

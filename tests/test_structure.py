@@ -17,7 +17,9 @@ ALLOWED = {
     "benchmarks": {"commandline", "datasets", "adapters"},
     "reports": {
         "commandline",
+        "datasets.files",
         "benchmarks.cases",
+        "benchmarks.received",
         "benchmarks.records",
         "benchmarks.runs",
         "benchmarks.statistics",
