@@ -26,6 +26,8 @@ WRONG_PATH = (
 )
 """Errors of the operating system that the user corrects by naming another path."""
 
+AGAIN_S = 1.0
+
 _first_signal = 0
 _held = 0
 
@@ -66,6 +68,8 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         if not _first_signal:  # errors that follow from an interruption are not reported
             raise
     finally:
+        if _first_signal:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number in ENDING:  # nothing is left to clean up: end at once, without a traceback
             if signal.getsignal(number) is _end:
                 signal.signal(number, signal.SIG_DFL)
@@ -106,13 +110,17 @@ def end_on_signals() -> None:
 
 
 def _end(number: int, _: object) -> None:
+    """Raise `Ended`, and again each second until it is on its way: Python drops what is raised in a `__del__`."""
     global _first_signal
-    if _cleaning_up():
-        return
-    _first_signal = _first_signal or number
-    logging.disable()  # libraries log what follows from the interruption
-    if not _held:
-        raise Ended(128 + number)
+    if number != signal.SIGALRM:
+        _first_signal = _first_signal or number
+        # Nobody wants to read what follows from the interruption.
+        logging.disable()
+        sys.unraisablehook = lambda _: None
+        signal.signal(signal.SIGALRM, _end)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+    if not _held and not _cleaning_up():
+        raise Ended(128 + _first_signal)
 
 
 def _cleaning_up() -> bool:
