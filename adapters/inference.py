@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from adapters.base import Adapter
+from adapters.errors import ForeignModel
 from commandline import BadInput
 from datasets import store, tables
 from datasets.files import replace_file
@@ -181,13 +182,16 @@ def _flowers(data: Path, console: Console, keep: Sequence[str]) -> Iterator[Iter
 
 
 def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
-    """By way of a Parquet file, which every framework reads."""
+    """Predict through a Parquet file, which every framework reads. ForeignModel if a model predicts no numbers."""
     store.write(folder / "flowers.parquet", features, None)
     table = adapter.load(folder / "flowers.parquet")
     try:
-        return adapter.predict_proba(model, table)
+        probabilities = adapter.predict_proba(model, table)
     finally:
         adapter.release(table)
+    if not np.isfinite(probabilities).all():
+        raise ForeignModel("the model predicts probabilities that are not finite numbers; train it again")
+    return probabilities
 
 
 def _results(probabilities: NDArray[np.float32]) -> list[pa.Array]:
