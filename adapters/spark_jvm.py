@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from py4j.java_gateway import JavaObject
 from pyspark import SparkConf, SparkContext
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
@@ -25,6 +26,9 @@ from adapters import exit_with_parent
 
 LONGEST_SOCKET_FOLDER = 60
 """In bytes. A Unix socket's path has at most 103 bytes on macOS, and Spark's socket names take 43 of them."""
+
+CONNECT_S = 10.0
+"""Time that Py4J's second thread has to connect, which takes one second."""
 
 EXIT_S = 20.0
 """Time that the JVM has to exit by itself once it is told to."""
@@ -57,12 +61,26 @@ class Jvm:
         conf = SparkConf().setMaster(master).setAppName("irisbench").setAll(list(settings.items()))
         port, secret = self._launch(conf, log)
         self._gateway = _connect(port, secret)
+        # Ask for a second connection now: Py4J's thread that releases objects of Java opens it within a second.
+        self._gateway._gateway_client.garbage_collect_object("nothing")
         before = signal.getsignal(signal.SIGINT)
         self._session = SparkSession(SparkContext(conf=conf, gateway=self._gateway))
         if threading.current_thread() is threading.main_thread():
             # SparkContext's own handler would talk to the JVM in the middle of another call.
             signal.signal(signal.SIGINT, before)
+        self._close_port()
         return self._session
+
+    def _close_port(self) -> None:
+        """Close Py4J's port once both threads have connected: it reads lines of any length before it asks who calls."""
+        client = self._gateway._gateway_client
+        until = time.monotonic() + CONNECT_S
+        while len(client.deque) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        jvm: Any = self._gateway.jvm
+        field = jvm.java.lang.Class.forName("py4j.GatewayServer").getDeclaredField("sSocket")
+        field.setAccessible(True)
+        field.get(JavaObject("GATEWAY_SERVER", client)).close()
 
     def _launch(self, conf: SparkConf, log: Path) -> tuple[int, str]:
         """Start the JVM as PySpark does, and return the port and the secret that it writes into a private folder."""
