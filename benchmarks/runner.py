@@ -7,7 +7,6 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +30,6 @@ from benchmarks.supervisor import Limits
 from commandline import BadInput, check_folder
 from datasets import flowers
 from datasets.files import read_json, write_json
-from machine import total_memory
 
 ORDER = "plan.json"
 """What a run was asked for, so that it can be resumed."""

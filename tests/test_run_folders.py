@@ -160,7 +160,10 @@ for number in range(100):
     output.write(folder, runs, {{f"figures/{{n}}.svg": f"{{WHO}} {{number}}" for n in range(20)}})
 """
     writers = [
-        subprocess.Popen([sys.executable, "-c", f"WHO = {who!r}\n{script}"], cwd=ROOT, env=environment) for who in "ab"
+        subprocess.Popen(
+            [sys.executable, "-c", f"WHO = {who!r}\n{script}"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+        for who in "ab"
     ]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len({path.read_text() for path in (tmp_path / "report" / "figures").iterdir()}) == 1
