@@ -1,38 +1,142 @@
-"""What the four commands share: how a bad input is answered, and how sizes are written."""
+"""What the four commands share: how bad input, failures and signals end them, and how sizes are written."""
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 import typer
+
+import windows  # noqa: F401 (stops on native Windows)
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a command to end: Ctrl-C, `kill`, and the terminal being closed."""
+
+WRONG_PATH = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENXIO, errno.EINVAL),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG),
+)
+"""Errors of the operating system that the user corrects by naming another path."""
+
+_first_signal = 0
+_held = 0
 
 
 class BadInput(ValueError):
     """What a user typed or handed in is wrong; the message says what, and what to do. Ends a command with code 2."""
 
 
+class Ended(SystemExit):
+    """A signal asked the command to end; `code` is 128 + its number.
+
+    It is not a KeyboardInterrupt, because scikit-learn's networks catch that one and return a model trained halfway.
+    """
+
+
 def main(app: typer.Typer, name: str) -> NoReturn:
-    """Runs a command line: bad input gives one line and exit code 2, Ctrl-C gives 130."""
+    """Run a command line and exit with its code.
+
+    Bad input gives one line and code 2. Any other error of the operating system, such as a full disk or a closed
+    pipe, gives one line and code 1. Ctrl-C, SIGTERM and SIGHUP give 130, 143 and 129.
+    """
+    _occupy_closed_streams()
+    end_on_signals()
     try:
-        sys.exit(app(prog_name=f"python -m {name}", standalone_mode=False) or 0)
+        code, message = _run(app, name)
+        if sys.stdout:
+            sys.stdout.flush()  # here, because Python would report a full disk with a traceback at exit
+    except OSError as error:
+        code, message = 1, f"standard output: {error.strerror}"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left in the buffer is lost
+    except BaseException:
+        if not _first_signal:  # errors that follow from an interruption are not reported
+            raise
+    finally:
+        for number in ENDING:  # nothing is left to clean up: end at once, without a traceback
+            if signal.getsignal(number) is _end:
+                signal.signal(number, signal.SIG_DFL)
+    if _first_signal:
+        sys.exit(128 + _first_signal)
+    if message and sys.stderr:
+        with suppress(OSError):
+            print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _run(app: typer.Typer, name: str) -> tuple[int, str | None]:
+    """Run the command. Return its exit code and the message for the user, if there is one."""
+    try:
+        return app(prog_name=f"python -m {name}", standalone_mode=False) or 0, None
     except BadInput as error:
-        message = str(error)
+        return 2, str(error)
     except typer.TyperException as error:
         problem = " ".join(error.format_message().split()) or "Name a command."
         context = getattr(error, "ctx", None)
-        message = f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
+        return 2, f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
     except OSError as error:
-        if error.filename is None:
-            raise
-        message = f"{error.filename}: {error.strerror}"
+        where = "" if error.filename is None else f"{error.filename}: "
+        return 2 if where and error.errno in WRONG_PATH else 1, f"{where}{error.strerror or error}"
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+        return 130, None
+
+
+def end_on_signals() -> None:
+    """End the command with `Ended` on the first of the signals in `ENDING`; ignore later ones during clean-up.
+
+    Call this again after code that installs its own handlers, such as PySpark's. Signals that are ignored, for
+    example under nohup, stay ignored.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _end)
+
+
+def _end(number: int, _: object) -> None:
+    global _first_signal
+    if _cleaning_up():
+        return
+    _first_signal = _first_signal or number
+    logging.disable()  # libraries log what follows from the interruption
+    if not _held:
+        raise Ended(128 + number)
+
+
+def _cleaning_up() -> bool:
+    """Return whether an `Ended` is on its way up the stack, with `finally` and `except` blocks running."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, Ended):
+        error = error.__context__
+    return error is not None
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Postpone the signals in `ENDING` to the end of the block: for steps that must not be left half done."""
+    global _held
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+        if _first_signal and not _held and not _cleaning_up():
+            raise Ended(128 + _first_signal)
+
+
+def _occupy_closed_streams() -> None:
+    """Open the null device in place of closed standard streams: a file of ours would get their number otherwise."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def rows(text: str) -> int:

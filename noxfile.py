@@ -1,17 +1,17 @@
-"""What people type: ./nox -s benchmark, report, compare, overhead, tune, workshop, notebooks, tests, lint."""
+"""The commands of this project, as nox sessions: ./nox -s benchmark, ./nox -s tests; ./nox --list shows all."""
 
 import os
-import runpy
-from pathlib import Path
+import sys
 
 import nox
 
-runpy.run_path(str(Path(__file__).with_name("windows.py")))  # ends here on native Windows
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import windows  # noqa: F401 (stops on native Windows)
 
-# uv does not read pip's variable: what serves pip as a local wheelhouse serves here too.
+# uv does not read pip's variable for a folder of wheels.
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
-# Compiled once here, so that no framework is charged for it at its first import.
+# Compile at installation, so that no framework is charged for it at its first import.
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 
 nox.needs_version = ">=2024.10.9"
@@ -21,7 +21,7 @@ nox.options.sessions = ["benchmark"]
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 FRAMEWORKS = [group for group in GROUPS if group not in ("workshop", "tests", "lint")]
 PATIENCE_S = 120
-"""After Ctrl-C: time to end the running case and to make the report of what there is."""
+"""Seconds after Ctrl-C to end the running case and to make the report."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -46,28 +46,28 @@ def report(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def compare(session: nox.Session) -> None:
-    """Hold two runs, named after --, against each other: what became faster or slower."""
+    """Compare two runs, named after --: which cases became faster or slower."""
     install(session, "core")
     session.run("python", "-m", "benchmarks", "compare", *session.posargs)
 
 
 @nox.session(reuse_venv=True)
 def overhead(session: nox.Session) -> None:
-    """Show what measuring itself costs: seconds a case, microseconds a round, the supervisor's memory and CPU."""
+    """Show what measuring itself costs: seconds per case, microseconds per round, the supervisor's memory and CPU."""
     install(session, "core")
     session.run("python", "-m", "benchmarks", "overhead", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 
 @nox.session(reuse_venv=True)
 def tune(session: nox.Session) -> None:
-    """Look for faster recipes: -- --framework NAME --model NAME tries the candidates that its adapter names."""
+    """Search for faster recipes among an adapter's candidates: -- --framework NAME --model NAME."""
     install(session, *FRAMEWORKS)
     session.run("python", "-m", "benchmarks", "tune", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 
 @nox.session(reuse_venv=True)
 def workshop(session: nox.Session) -> None:
-    """Open the class in Jupyter, at its guide; for this computer alone. Arguments after -- go to Jupyter."""
+    """Open the guide of the class in Jupyter, for this user on this computer. Arguments after -- go to Jupyter."""
     install(session, *FRAMEWORKS, "workshop")
     session.run("python", "-m", "workshop", "serve", *session.posargs, interrupt_timeout=PATIENCE_S)
 

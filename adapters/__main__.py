@@ -5,17 +5,17 @@ from __future__ import annotations
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
-import json
-import os
 import shutil
 import signal
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import numpy as np
 import typer
@@ -24,17 +24,16 @@ from rich.status import Status
 from rich.table import Table
 
 import commandline
-from adapters import inference, registry
+from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory
-from adapters.inference import STANDARD
+from adapters.inference import STANDARD, NotWritten
+from adapters.model_folder import CARD, Card
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
+from datasets.folders import replaced_folder
 from machine import ASSUMED_MEMORY, total_memory, usable_cores
-
-CARD = "model.json"
-"""What a model folder says of itself: the framework that made it, and how."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 error = Console(stderr=True, highlight=False)
@@ -82,31 +81,22 @@ def train(
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
     output = output.resolve()
-    if output.exists() and not (output / CARD).exists() and (not output.is_dir() or any(output.iterdir())):
-        raise BadInput(f"{output} is there already and is no model; name another folder")
-    features, species = tables.read(data, with_species=True)
-    if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
-        raise BadInput(
-            f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
-        )
-    beside = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        (beside / "model").mkdir(parents=True)
+    with replaced_folder(output, model_folder.check_replaceable) as new:
+        features, species = tables.read(data, with_species=True)
+        if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
+            raise BadInput(
+                f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
+            )
         with _engine(framework, track, threads, memory) as (adapter, folder, status):
             if reason := adapter.supports(model):
                 raise BadInput(f"{framework} does not do {model}: {reason}")
             store.write(folder / "flowers.parquet", features, species)
             status.update(f"{framework}: training {model} on {len(features):,} flowers")
             trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
-            adapter.save(trained, beside / "model")
-            card: dict[str, Any] = {"framework": framework, "version": registry.FRAMEWORKS[framework].version}
-            card |= {"model": model, "track": track, "rows": len(features), "seed": seed}
-            (beside / CARD).write_text(json.dumps(card | {"recipe": adapter.describe(trained)}, indent=1))
-        if output.exists():
-            shutil.rmtree(output)
-        beside.rename(output)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            (new / model_folder.FILES).mkdir()
+            adapter.save(trained, new / model_folder.FILES)
+            recipe = adapter.describe(trained)
+        model_folder.write_card(new, framework, model, track, len(features), seed, recipe)
     print(f"{output}: {model}, trained by {framework} on {len(features):,} flowers")
 
 
@@ -116,65 +106,74 @@ def predict(
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Flowers to name, CSV or Parquet; a folder of CSV files; - for standard input."
+            metavar="FILE", help="Flowers, CSV (also .csv.gz) or Parquet; a folder of CSV files; - for standard input."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option(metavar="FILE", help="The CSV to write; for a folder of files a folder; - for standard output."),
     ],
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Copy this column, such as an id, into the results; may be repeated."),
+    ] = None,
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
 ) -> None:
-    """Name the species of your flowers: a CSV with the name and the three probabilities, in the order of the input.
+    """Predict the species of your flowers: a CSV with the name and three probabilities, in the order of the input.
 
-    A large input is read in pieces, and need not fit in memory. A file is there under its name when it is whole.
+    A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
+    In a folder, files that cannot be read are skipped and listed at the end.
     """
-    card = _card(model)
-    jobs = _jobs(data, output)
-    with _engine(card["framework"], card["track"], threads, memory) as (adapter, folder, status):
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                restored = adapter.restore(model / "model")
-        except Exception as problem:
-            raise BadInput(
-                f"{model} holds no model that {card['framework']} can read ({_first_line(problem)})"
-            ) from None
-        status.stop()
-        for source, target in jobs:
-            rows = inference.predict(adapter, restored, source, target, folder, error)
-            (error if target == STANDARD else Console(highlight=False)).print(
-                f"{target}: {rows:,} predictions by {card['framework']}", soft_wrap=True, markup=False
-            )
-
-
-def _jobs(data: Path, output: Path) -> list[tuple[Path, Path]]:
-    """What is read, and where to it is written: one pair, or one for each CSV file of a folder."""
-    files = sorted(data.glob("*.csv")) if data.is_dir() else []
-    if not files:
-        if output.is_dir():
-            raise BadInput(f"{output} is a folder; name a file to write")
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return [(data, output)]
-    if output == STANDARD or output.is_file():
-        raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write theirs into")
-    if output.resolve() == data.resolve():
-        raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
-    output.mkdir(parents=True, exist_ok=True)
-    return [(file, output / file.name) for file in files]
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    """What the folder says of its model; BadInput if it is no model."""
+    card, contents = model_folder.read_verified(model)
+    columns = keep or []
+    problems: list[str] = []
     try:
-        card = json.loads((folder / CARD).read_text())
-        if card["framework"] not in registry.FRAMEWORKS or card["track"] not in TRACKS:
-            raise ValueError(f"made by {card['framework']!r}, which this irisbench does not know")
-    except (OSError, UnicodeDecodeError):
-        raise BadInput(f"{folder} is no model: it has no {CARD}. Make one with python -m adapters train") from None
-    except (ValueError, KeyError, TypeError) as problem:
-        raise BadInput(f"{folder} is no model: its {CARD} is not one that train wrote ({problem})") from None
-    return card
+        jobs = inference.jobs(data, output, columns)
+    except NotWritten as problem:
+        _fail([str(problem)])
+    with _engine(card.framework, card.track, threads, memory) as (adapter, folder, status):
+        model_folder.write_files(contents, folder / "model")
+        restored = _restore(adapter, card, folder / "model", model)
+        status.stop()
+        for job in jobs:
+            try:
+                rows = inference.predict(adapter, restored, job, folder, error, columns)
+            except BadInput as problem:
+                if len(jobs) == 1:
+                    raise
+                problems.append(str(problem))
+                continue
+            except NotWritten as problem:  # nor could the next ones
+                problems.append(str(problem))
+                break
+            (error if job[1] == STANDARD else Console(highlight=False)).print(
+                f"{job[1]}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
+            )
+    if problems:
+        _fail(problems)
+
+
+def _fail(problems: list[str]) -> NoReturn:
+    """End the command with a line for each problem and exit code 1."""
+    for problem in problems:
+        error.print(f"error: {problem}", soft_wrap=True, markup=False)
+    raise typer.Exit(1)
+
+
+def _restore(adapter: Adapter, card: Card, copy: Path, folder: Path) -> Any:
+    """Return the model in `copy`, the verified files of the model folder `folder`. BadInput if it is none of ours."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            restored = adapter.restore(copy)
+        name = adapter.name_of(restored)
+    except Exception as problem:
+        if exhausted_memory(problem, adapter.log):
+            raise
+        raise BadInput(f"{folder} holds no model that {card.framework} can read ({_first_line(problem)})") from None
+    if name not in (None, card.model):
+        raise BadInput(f"{folder} holds another model than its {CARD} says: {name}, not {card.model}")
+    return restored
 
 
 @contextmanager
@@ -184,12 +183,14 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
-    folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
-    keep = False
+    keep, folder = False, None
     try:
+        with commandline.uninterrupted():
+            folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
         with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
             try:
                 adapter.start(Resources(threads, memory, folder, row.device))
+                commandline.end_on_signals()  # PySpark has put its own handler in place
                 yield adapter, folder, status
             except (BadInput, BrokenPipeError):
                 raise
@@ -212,8 +213,9 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
                 )
                 raise typer.Exit(1) from None
     finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder and not keep:
+            with commandline.uninterrupted():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _first_line(problem: Exception) -> str:
@@ -222,5 +224,4 @@ def _first_line(problem: Exception) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     commandline.main(app, "adapters")

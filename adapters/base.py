@@ -10,6 +10,7 @@ with Adapter() as adapter:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,14 @@ MODELS = ("logistic", "mlp", "deep")
 TRACKS = ("default", "tuned")
 HIDDEN = {"mlp": (16,), "deep": (512, 512, 512)}
 """Widths of the hidden layers of the models that are neural networks."""
+
+
+def model_with(hidden: Iterable[int]) -> str:
+    """Return the name of the model with these hidden layers. ValueError if there is none."""
+    names = {widths: name for name, widths in HIDDEN.items()} | {(): "logistic"}
+    if (name := names.get(tuple(hidden))) is None:
+        raise ValueError(f"no model has hidden layers of {list(hidden)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,10 @@ class Adapter(ABC):
     @abstractmethod
     def restore(self, folder: Path) -> Any:
         """The model that `save` wrote."""
+
+    def name_of(self, model: Any) -> str | None:
+        """Return which of MODELS a restored model is, or None where the framework's models do not show it."""
+        return None
 
     @abstractmethod
     def describe(self, model: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.base import Adapter, Resources
-from adapters.errors import NoSpecies
+from adapters.errors import ForeignModel, NoSpecies
+from datasets.files import read_json
 from datasets.streaming import InMemory, OnDisk, load
 
 
@@ -53,7 +54,10 @@ class Baseline(Adapter):
         (folder / "shares.json").write_text(json.dumps(model.tolist()))
 
     def restore(self, folder: Path) -> NDArray[np.float32]:
-        return np.array(json.loads((folder / "shares.json").read_text()), dtype=np.float32)
+        shares = np.array(read_json(folder / "shares.json", list[float]), dtype=np.float32)
+        if shares.shape != (3,) or not np.all((shares >= 0) & (shares <= 1)) or abs(shares.sum() - 1) > 1e-3:
+            raise ForeignModel(f"shares of the three species are 0 to 1 and sum to 1; it has {shares.tolist()}")
+        return shares
 
     def describe(self, model: NDArray[np.float32]) -> dict[str, Any]:
         return {"solver": "the commonest class"}

@@ -6,11 +6,8 @@ import contextlib
 import io
 import itertools
 import os
-import re
-import subprocess
-import time
 import uuid
-from importlib.resources import files
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,64 +20,35 @@ from h2o.estimators import H2ODeepLearningEstimator, H2OEstimator, H2OGeneralize
 from numpy.typing import NDArray
 
 from adapters import java
-from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import NoSpecies, Unavailable
+from adapters.base import HIDDEN, Adapter, Resources, model_with
+from adapters.errors import ForeignModel, NoSpecies
+from adapters.h2o_server import Server
 from datasets import store
 from datasets.flowers import FEATURES
 
-LIFELINE = 'exec 3<&0; "$@" & jvm=$!; (read _ <&3; kill -9 $jvm) & wait $jvm; kill $! 2>/dev/null'
-"""A shell that starts a command and kills it when the shell's input ends: when we close it, or die, even by kill -9."""
+FILE = "model.h2o"
+"""A saved model, in its folder."""
 
 
 class H2O(Adapter):
     """`default`: the estimators as they come. `tuned`: a solver that converges, and no scoring while training."""
 
     serving = "the server, over HTTP: two Rapids expressions and POST /3/Predictions, on a frame of one row"
-    _jvm: subprocess.Popen[bytes] | None = None
+    _server: Server | None = None
     _row: h2o.H2OFrame | None = None
 
     def start(self, resources: Resources) -> None:
         self._threads = resources.threads
-        url = resources.cluster or self._start_jvm(resources)
+        url, login = resources.cluster, None
+        if url is None:
+            self._server = Server(resources)
+            self.log, login = self._server.log, self._server.login
+            url = self._server.start()
         h2o.no_progress()
         with contextlib.redirect_stdout(io.StringIO()):  # it says how old this release is
-            h2o.connect(url=url, verbose=False)
-
-    def _start_jvm(self, resources: Resources) -> str:
-        """Starts a server on a free port of 127.0.0.1, which lives no longer than this process; returns its URL."""
-        if reason := java.missing():
-            raise Unavailable(reason)
-        self.log = resources.folder / "h2o.log"
-        command = [
-            *java.command(resources),
-            "-Dsys.ai.h2o.telemetry.disabled=true",
-            # It would unpack a library of 157 MB at each start.
-            "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False",
-            *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
-            *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
-            # It would refuse hidden folders (~/.cache, where our data is kept) and /var (temporary files on macOS).
-            *("-file_deny_glob", "{/bin/*,/etc/*,/usr/*,/proc/*}"),
-            *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(resources.threads)),
-            # Below the server's working folder: H2O takes no path with a space in it.
-            *("-ice_root", "h2o", "-log_dir", "h2o/logs"),
-        ]
-        with self.log.open("wb") as log:
-            self._jvm = subprocess.Popen(
-                ["sh", "-c", LIFELINE, "sh", *command],
-                cwd=resources.folder,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        # The line for which the client's own h2o.init waits, too.
-        while not (
-            up := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))
-        ):
-            if self._jvm.poll() is not None:
-                raise RuntimeError(f"H2O's server ended before it was up; its log is {self.log}")
-            time.sleep(0.02)
-        return up[1]
+            connection = h2o.connect(url=url, auth=login, verbose=False)
+        if self._server:
+            self._server.watch(connection)
 
     def build(self) -> dict[str, Any]:
         # No BLAS: its algorithms are loops in Java.
@@ -89,12 +57,13 @@ class H2O(Adapter):
             "version": server.version,
             "commit": server.last_commit_hash,
             "built": server.compiled_on,
-            "java": java.version() if self._jvm else None,
+            "java": java.version() if self._server else None,
         }
 
     def load(self, path: Path) -> h2o.H2OFrame:
         store.row_groups(path)
-        frame = h2o.import_file([str(part.resolve()) for part in store.part_files(path)])
+        with self._names(*store.part_files(path)) as names:
+            frame = h2o.import_file(names)
         if "species" in frame.columns:
             frame["species"] = frame["species"].asfactor()
         frame.refresh()
@@ -194,10 +163,24 @@ class H2O(Adapter):
         return int(h2o.rapids(f"(flatten (cols {row}_answer 0))")["string"])
 
     def save(self, model: H2OEstimator, folder: Path) -> None:
-        h2o.save_model(model, str(folder.resolve()), filename="model.h2o")  # the server works in another folder
+        with self._names(folder) as (name,):
+            h2o.save_model(model, name, filename=FILE)
 
     def restore(self, folder: Path) -> H2OEstimator:
-        return h2o.load_model(str(folder.resolve() / "model.h2o"))
+        with self._names(folder) as (name,):
+            return _checked(h2o.load_model(f"{name}/{FILE}"))
+
+    @contextlib.contextmanager
+    def _names(self, *paths: Path) -> Iterator[list[str]]:
+        """Yield the names by which the server, which works in another folder, finds these files."""
+        if self._server:
+            with self._server.names(*paths) as names:
+                yield names
+        else:
+            yield [str(path.resolve()) for path in paths]
+
+    def name_of(self, model: H2OEstimator) -> str:
+        return model_with(model.actual_params["hidden"] if model.algo == "deeplearning" else ())
 
     def describe(self, model: H2OEstimator) -> dict[str, Any]:
         used = model.actual_params
@@ -216,14 +199,32 @@ class H2O(Adapter):
     def close(self) -> None:
         if self._row is not None:
             row, self._row = self._row.frame_id, None
-            if self._jvm is None:  # a cluster that lives on
+            if self._server is None:  # a cluster that lives on
                 h2o.remove([row, f"{row}_flower", f"{row}_answer"])
-        if self._jvm is not None:
-            jvm, self._jvm = self._jvm, None
+        if self._server is not None:
+            server, self._server = self._server, None
             if (connection := h2o.connection()) is not None:
                 with contextlib.redirect_stdout(io.StringIO()):
                     connection.close()
-            jvm.communicate()
+            server.end()
+
+
+def _checked(model: H2OEstimator) -> H2OEstimator:
+    """Return a restored model. ForeignModel unless it has the kind, the features and the classes of ours."""
+    output = model._model_json["output"]
+    *names, answer = output["names"]
+    *_, classes = output["domains"]
+    if model.algo not in ("glm", "deeplearning") or output["model_category"] != "Multinomial":
+        raise ForeignModel(f"a {model.algo} of the category {output['model_category']}, which no training here makes")
+    if (sorted(names), answer, classes) != (sorted(FEATURES), "species", ["0", "1", "2"]):
+        raise ForeignModel(f"it predicts {answer} {classes} from {', '.join(names)}, not the species from {FEATURES}")
+    probe = h2o.H2OFrame([[5.0, 3.0, 4.0, 1.0]], column_names=list(FEATURES))
+    prediction = model.predict(probe)
+    probabilities = prediction[["p0", "p1", "p2"]].as_data_frame(use_multi_thread=True).to_numpy()
+    h2o.remove([probe, prediction])
+    if not np.isfinite(probabilities).all():
+        raise ForeignModel("its probabilities are not finite numbers")
+    return model
 
 
 def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:

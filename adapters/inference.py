@@ -1,10 +1,12 @@
-"""Naming many flowers with a trained model: in pieces, with a progress bar, and a file that is whole or not there."""
+"""Predict the species of many flowers: in pieces, with a progress bar, and a file that is complete or absent."""
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from adapters.base import Adapter
+from commandline import BadInput
 from datasets import store, tables
 from datasets.files import replace_file
 from datasets.flowers import SPECIES
@@ -26,54 +29,155 @@ STANDARD = Path("-")
 
 SCHEMA = pa.schema({"species": pa.string(), **{f"probability_{name}": pa.float64() for name in SPECIES}})
 DIGITS = 6
-"""Of the probabilities that are written."""
+"""Digits of the probabilities that are written."""
+
+Job = tuple[Path, Path]
+"""What is read, and where its results are written."""
 
 
-def predict(adapter: Adapter, model: Any, data: Path, output: Path, folder: Path, console: Console) -> int:
-    """Writes the species and probabilities of the flowers at `data` as CSV, and returns how many they were.
+class NotWritten(Exception):
+    """Results cannot be written, for example to a full disk. The message says where and why. Exit code 1."""
 
-    `folder` is for files on the way, `console` for the progress. BadInput if the flowers cannot be read.
+
+def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
+    """Return one job, or one for each CSV file of a folder, after creating the folder that the results need.
+
+    BadInput if a result would replace an input, or could not be told apart from the columns in `keep`.
     """
+    if clash := [name for name in keep if name in SCHEMA.names or keep.count(name) > 1]:
+        raise BadInput(f"--keep {clash[0]}: the results would have two columns of this name; rename it in {data}")
+    if (data == STANDARD and sys.stdin is None) or (output == STANDARD and sys.stdout is None):
+        raise NotWritten(f"standard {'input' if data == STANDARD and sys.stdin is None else 'output'} is closed")
+    files = sorted([*data.glob("*.csv"), *data.glob("*.csv.gz")]) if data.is_dir() else []
+    if not files:
+        if output.is_dir():
+            raise BadInput(f"{output} is a folder; name a file to write")
+        if _same(output, sys.stdout):
+            output = STANDARD
+        inputs = store.part_files(data) if data.is_dir() else [data]
+        if any(_same(output, path) for path in inputs) or (data == STANDARD and _same(output, sys.stdin)):
+            raise BadInput(f"{output} is the input; name another file to write")
+        output.parent.mkdir(parents=True, exist_ok=True)
+        return [(data, output)]
+    if output == STANDARD or (output.exists() and not output.is_dir()):
+        raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write their results into")
+    if _same(output, data):
+        raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
+    pairs = {output / file.name.removesuffix(".gz"): file for file in files}
+    if len(pairs) < len(files):
+        raise BadInput(f"{data} has a CSV file and a compressed one of the same name; remove or rename one")
+    for target in pairs:
+        if any(_same(target, file) for file in files):
+            raise BadInput(f"{target} is one of the files to read; remove it or name another folder to write into")
+    output.mkdir(parents=True, exist_ok=True)
+    return [(file, target) for target, file in pairs.items()]
+
+
+def _same(path: Path, other: Path | Any) -> bool:
+    """Whether a path names the same file as another path, or as an open standard stream."""
+    if other is None or path == STANDARD:
+        return False
+    try:
+        status = os.stat(other) if isinstance(other, Path) else os.fstat(other.fileno())
+        return os.path.samestat(os.stat(path), status)
+    except (OSError, ValueError):  # ValueError: a stream without a number, as tests have
+        return False
+
+
+def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
+    """Write the columns in `keep`, the species and the probabilities as CSV, and return the number of rows.
+
+    `folder` is for temporary files, `console` for the progress.
+
+    Raises
+    ------
+    BadInput
+        The flowers cannot be read.
+    NotWritten
+        The results cannot be written.
+    """
+    data, output = job
+    schema = pa.schema([pa.field(name, pa.string()) for name in keep] + list(SCHEMA))
+    # Text of the user may need quotes, our names and numbers do not.
+    quotes = "needed" if keep else "none"
+    options = pa.csv.WriteOptions(quoting_style=quotes, quoting_header=quotes)
     rows = 0
 
     def write(sink: Path | BinaryIO) -> None:
         nonlocal rows
-        plain = pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
-        with pa.csv.CSVWriter(sink, SCHEMA, write_options=plain) as writer:
-            for features in pieces:
-                writer.write(_named(_probabilities(adapter, model, features, folder)))
-                rows += len(features)
+        with _writing(output):
+            writer = pa.csv.CSVWriter(sink, schema, write_options=options)
+        for piece in pieces:
+            results = _results(_probabilities(adapter, model, piece.features, folder))
+            with _writing(output):
+                writer.write(pa.table([*piece.kept, *results], schema=schema))
+            rows += len(piece.features)
+        with _writing(output):
+            writer.close()
 
-    with _flowers(data, console) as pieces:
-        if output == STANDARD:
-            write(sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        else:
-            replace_file(output, write)
+    with _flowers(data, console, keep) as pieces:
+        with _writing(output):
+            stream = _through(output)
+        if stream is None:
+            replace_file(output.resolve(), write)
+            return rows
+        try:
+            write(stream)
+            with _writing(output):
+                stream.close()
+        finally:
+            with suppress(OSError):  # what is left in its buffer cannot be written either
+                stream.close()
     return rows
 
 
+def _through(output: Path) -> BinaryIO | None:
+    """Open standard output, a FIFO or a device, which are written through; None for what a new file replaces."""
+    if output == STANDARD:
+        # Of our own, so that what a full disk leaves in the buffer is not written again at the exit.
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    try:
+        regular = stat.S_ISREG(output.stat().st_mode)
+    except FileNotFoundError:
+        return None
+    return None if regular else output.open("wb")
+
+
 @contextmanager
-def _flowers(data: Path, console: Console) -> Iterator[Iterator[NDArray[np.float32]]]:
-    """The flowers piece by piece, of which the first is there: what is wrong from the beginning is told before
-    anything is written. On a terminal it shows how far a file of CSV has been read; of all else, that it goes on.
+def _writing(output: Path) -> Iterator[None]:
+    """Turn a failure to write into NotWritten. A closed pipe stays what it is: such a command ends quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        name = "standard output" if output == STANDARD else output
+        why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        raise NotWritten(f"{name} cannot be written: {why}") from None
+
+
+@contextmanager
+def _flowers(data: Path, console: Console, keep: Sequence[str]) -> Iterator[Iterator[tables.Piece]]:
+    """Give the flowers piece by piece. The first has been read, so that most errors come before anything is written.
+
+    On a terminal, show how far a CSV file has been read; of everything else, that work goes on.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     progress = Progress(
         *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
     )
     with progress, ExitStack() as stack:
-        pieces: Iterable[tables.Rows]
+        pieces: Iterable[tables.Piece]
         if data == STANDARD:
-            pieces = tables.pieces(Path("standard input"), with_species=False, file=sys.stdin.buffer)
+            pieces = tables.pieces(Path("standard input"), with_species=False, file=sys.stdin.buffer, keep=keep)
             pieces = progress.track(pieces, description="standard input")
         elif tables.is_parquet(data) or not data.exists():
-            pieces = progress.track(tables.pieces(data, with_species=False), description=data.name)
+            pieces = progress.track(tables.pieces(data, with_species=False, keep=keep), description=data.name)
         else:
             file = stack.enter_context(progress.open(data, "rb", description=data.name))
-            pieces = tables.pieces(data, with_species=False, file=file)
-        features = (features for features, _ in pieces)
-        yield chain([next(features)], features)
+            pieces = tables.pieces(data, with_species=False, file=file, keep=keep)
+        pieces = iter(pieces)
+        yield chain([next(pieces)], pieces)
 
 
 def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
@@ -86,8 +190,8 @@ def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], 
         adapter.release(table)
 
 
-def _named(probabilities: NDArray[np.float32]) -> pa.Table:
-    """The most probable species, and the probabilities, as columns."""
+def _results(probabilities: NDArray[np.float32]) -> list[pa.Array]:
+    """Return the most probable species, and the probabilities, as columns."""
     names = pa.DictionaryArray.from_arrays(probabilities.argmax(axis=1).astype(np.int32), list(SPECIES))
     rounded = np.round(probabilities.astype(np.float64), DIGITS)
-    return pa.table([names.cast(pa.string()), *rounded.T.copy()], schema=SCHEMA)
+    return [names.cast(pa.string()), *map(pa.array, rounded.T.copy())]

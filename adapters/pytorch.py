@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from adapters.base import HIDDEN, Adapter, Resources
+from adapters import archives
+from adapters.base import HIDDEN, MODELS, Adapter, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.minibatch import candidates, schedule
 from datasets import store
@@ -243,13 +244,21 @@ class PyTorch(Adapter):
         torch.save({"model": model.model, "recipe": model.recipe, "weights": model.state_dict()}, folder / "model.pt")
 
     def restore(self, folder: Path) -> Net:
+        archives.check(folder / "model.pt")
         saved = torch.load(folder / "model.pt", map_location=self.device, weights_only=True)
         if not isinstance(saved, dict) or saved.keys() != {"model", "recipe", "weights"}:
             raise ForeignModel("no weights that a training here saved")
+        if saved["model"] not in MODELS or not isinstance(saved["recipe"], dict):
+            raise ForeignModel("a model or a recipe that no training here makes")
         net = Net(saved["model"]).to(self.device)
         net.load_state_dict(saved["weights"])
+        if not all(weights.isfinite().all() for weights in net.parameters()):
+            raise ForeignModel("its weights are not all finite numbers")
         net.recipe = saved["recipe"]
         return net.eval()
+
+    def name_of(self, model: Net) -> str:
+        return model.model
 
     def describe(self, model: Net) -> dict[str, Any]:
         return model.recipe | {"threads": self._threads, "device": str(self.device)}

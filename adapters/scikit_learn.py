@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import sklearn
@@ -16,14 +16,15 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from adapters.base import HIDDEN, Adapter, Resources
-from adapters.errors import ForeignModel, NoSpecies
+from adapters import skops_file
+from adapters.base import HIDDEN, Adapter, Resources, model_with
+from adapters.errors import NoSpecies
 from adapters.minibatch import candidates, schedule
+from adapters.skops_file import Model
 from datasets import store
 from datasets.streaming import InMemory, OnDisk, fill, load
 
 Table = InMemory | OnDisk
-Model: TypeAlias = Pipeline | LogisticRegression | MLPClassifier
 LARGEST_FULL_BATCH = 1 << 22
 """Rows up to which `logistic` is fitted to all of them at once, which takes several times their memory."""
 
@@ -147,12 +148,12 @@ class ScikitLearn(Adapter):
         skops.io.dump(model, folder / "model.skops")
 
     def restore(self, folder: Path) -> Model:
-        # A class of scikit-learn itself, which skops has not yet listed among those it trusts.
-        adam = "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
-        model = skops.io.load(folder / "model.skops", trusted=[adam])
-        if not isinstance(_estimator(model), LogisticRegression | MLPClassifier):
-            raise ForeignModel(f"a {type(model).__name__} that no training here made")
-        return model
+        return skops_file.load(folder / "model.skops")
+
+    def name_of(self, model: Model) -> str:
+        estimator = _estimator(model)
+        hidden = estimator.hidden_layer_sizes if isinstance(estimator, MLPClassifier) else ()
+        return model_with(hidden)
 
     def describe(self, model: Model) -> dict[str, Any]:
         estimator = _estimator(model)

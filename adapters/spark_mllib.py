@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark import SparkConf, SparkContext
-from pyspark.java_gateway import launch_gateway
 from pyspark.ml import PipelineModel
 from pyspark.ml.classification import (
     LogisticRegression,
@@ -26,10 +24,13 @@ from pyspark.ml.linalg import Vectors
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
-from adapters import java
+from adapters import java, spark_folder
 from adapters.base import HIDDEN, Adapter, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
+from adapters.spark_jvm import Jvm
+from commandline import BadInput
 from datasets import store
+from datasets.files import read_json
 from datasets.flowers import FEATURES
 from datasets.streaming import OnDisk
 
@@ -42,15 +43,6 @@ appender.file.fileName = {log}
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d %p %c: %m%n%ex
 """
-
-
-SAVED_CLASSES = {
-    "pyspark.ml.pipeline.PipelineModel",
-    "org.apache.spark.ml.PipelineModel",
-    "org.apache.spark.ml.feature.StandardScalerModel",
-    "org.apache.spark.ml.classification.LogisticRegressionModel",
-    "org.apache.spark.ml.classification.MultilayerPerceptronClassificationModel",
-}
 
 SMALL_ROWS = 50_000
 """Up to here one partition is faster than one a thread: adding up the parts takes longer than an iteration's sums."""
@@ -86,7 +78,7 @@ class Spark(Adapter):
 
     serving = "model.predict on a vector, in the JVM, without a job"
     _spark: SparkSession | None = None
-    _gateway: Any = None
+    _jvm: Jvm | None = None
 
     def supports(self, model: str) -> str | None:
         if model == "deep":
@@ -118,12 +110,8 @@ class Spark(Adapter):
             "spark.sql.files.minPartitionNum": str(resources.threads),
             "spark.sql.execution.arrow.pyspark.enabled": "true",
         }
-        conf = SparkConf().setMaster(resources.cluster or f"local[{resources.threads}]").setAppName("irisbench")
-        conf.setAll(list(settings.items()))
-        # The JVM lives no longer than this process: it ends with its input, which is a pipe from us.
-        with self.log.open("ab") as log:
-            self._gateway = launch_gateway(conf, popen_kwargs={"stdout": log, "stderr": log})
-        self._spark = SparkSession(SparkContext(conf=conf, gateway=self._gateway))
+        self._jvm = Jvm(folder)
+        self._spark = self._jvm.start(resources.cluster or f"local[{resources.threads}]", settings, self.log)
 
     def build(self) -> dict[str, Any]:
         assert self._spark
@@ -217,9 +205,14 @@ class Spark(Adapter):
         (folder / "recipe.json").write_text(json.dumps(model.recipe))
 
     def restore(self, folder: Path) -> Model:
-        _check_classes(folder / "model.spark")
-        pipeline = PipelineModel.load(str((folder / "model.spark").resolve()))
-        return Model(pipeline, json.loads((folder / "recipe.json").read_text()))
+        try:
+            recipe = read_json(folder / "recipe.json", dict[str, bool])
+        except BadInput as problem:
+            raise ForeignModel(str(problem)) from None
+        return Model(spark_folder.load(folder / "model.spark"), dict(recipe))
+
+    def name_of(self, model: Model) -> str:
+        return "logistic" if isinstance(model.classifier, LogisticRegressionModel) else "mlp"
 
     def describe(self, model: Model) -> dict[str, Any]:
         stage = model.classifier
@@ -231,16 +224,15 @@ class Spark(Adapter):
         return recipe | model.recipe | {"threads": self._threads}
 
     def close(self) -> None:
-        if self._spark is not None:
-            self._spark.stop()
-            self._spark = None
-        if self._gateway is not None:
-            gateway, self._gateway = self._gateway, None
-            gateway.shutdown()
-            gateway.proc.stdin.close()
-            gateway.proc.wait()
-            # PySpark would hand the next session of this process the gateway that has just ended.
-            SparkContext._gateway = SparkContext._jvm = None
+        self._spark = None
+        if self._jvm is not None:
+            jvm, self._jvm = self._jvm, None
+            jvm.end()
+
+    def __exit__(self, *error: object) -> None:
+        if self._jvm and error[0] is not None and not isinstance(error[1], Exception):  # Ctrl-C or another signal
+            self._jvm.kill()
+        self.close()
 
 
 def _fit_network(
@@ -255,13 +247,3 @@ def _fit_network(
         network.setInitialWeights(network.fit(sample).weights).setMaxIter(full_iterations)
         sample.unpersist()
     return network.fit(scaled)
-
-
-def _check_classes(folder: Path) -> None:
-    """ForeignModel unless all parts are of classes that a training here saves: Spark imports whatever a file names."""
-    written = sorted(folder.rglob("metadata/part-*"))
-    if not written:
-        raise ForeignModel("no pipeline that Spark saved")
-    for file in written:
-        if (name := json.loads(file.read_text())["class"]) not in SAVED_CLASSES:
-            raise ForeignModel(f"it has a part of the class {name}, which no training here makes")

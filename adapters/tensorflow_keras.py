@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base import HIDDEN, Adapter, Resources
+from adapters import archives
+from adapters.base import HIDDEN, MODELS, Adapter, Resources, model_with
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.hushed import hushed
 from adapters.minibatch import candidates, schedule
 from datasets import store
+from datasets.files import read_json
 from datasets.streaming import BLOCK_ROWS, OnDisk, fill
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -198,11 +200,21 @@ class TensorFlow(Adapter):
         (folder / "recipe.json").write_text(json.dumps(model.recipe))
 
     def restore(self, folder: Path) -> Model:
-        # Safe mode builds no layer whose code stands in the file.
-        network = keras.models.load_model(folder / "model.keras", compile=False, safe_mode=True)
-        if network.input_shape != (None, 4) or network.output_shape != (None, 3):
-            raise ForeignModel("no network from four measurements to three species")
-        return Model(network, json.loads((folder / "recipe.json").read_text()))
+        # Keras would build what the file describes. We build a network of ours, and read the weights only.
+        path = folder / "model.keras"
+        archives.check(path, {"metadata.json", "config.json", "model.weights.h5"})
+        network = _network_like(archives.read_json(path, "config.json"))
+        network.load_weights(path)
+        if not all(np.isfinite(weights.numpy()).all() for weights in network.weights):
+            raise ForeignModel("its weights are not all finite numbers")
+        for layer in network.layers:
+            if isinstance(layer, keras.layers.Normalization) and not (layer.variance.numpy() >= 0).all():
+                raise ForeignModel("its variances are not all positive")
+        return Model(network, read_json(folder / "recipe.json", dict[str, Any]))
+
+    def name_of(self, model: Model) -> str:
+        widths = [layer.units for layer in model.network.layers if isinstance(layer, keras.layers.Dense)]
+        return model_with(widths[:-1])
 
     def describe(self, model: Model) -> dict[str, Any]:
         return model.recipe | {"threads": self._threads}
@@ -254,6 +266,33 @@ class _Trainer:
 def _network(model: str, *before: keras.layers.Layer) -> keras.Model:
     hidden = [keras.layers.Dense(width, activation="relu") for width in HIDDEN.get(model, ())]
     return keras.Sequential([keras.Input((4,)), *before, *hidden, keras.layers.Dense(3)])
+
+
+def _network_like(config: Any) -> keras.Model:
+    """Return a new network of ours with the layers that a file describes. ForeignModel if we make no such network."""
+    described = _layers(config)
+    for model in MODELS:
+        for before in ([], [keras.layers.Normalization()]):
+            network = _network(model, *before)
+            if _layers(json.loads(network.to_json())) == described:
+                return network
+    raise ForeignModel("its network has other layers than a training here makes")
+
+
+def _layers(config: Any) -> list[tuple[Any, ...]]:
+    """What decides the output of each layer, weights aside."""
+    deciding = ("batch_shape", "dtype", "units", "activation", "use_bias", "axis", "invert", "mean", "variance")
+    try:
+        layers = config["config"]["layers"]
+        described = [(layer["class_name"], *(layer["config"].get(key) for key in deciding)) for layer in layers]
+    except (KeyError, TypeError, AttributeError):
+        raise ForeignModel("its network is not described as Keras does") from None
+    return [tuple(_plain(value) for value in layer) for layer in described]
+
+
+def _plain(value: Any) -> Any:
+    """A dtype is written as its policy, with identifiers that differ from file to file."""
+    return value["config"]["name"] if isinstance(value, dict) and value.get("class_name") == "DTypePolicy" else value
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:

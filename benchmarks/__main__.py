@@ -6,22 +6,27 @@ import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
 import signal
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import typer
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import commandline
-from adapters import registry
+from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
 from benchmarks import compare as comparison
-from benchmarks import environment, forecast, lifeline, overhead, records, runner, runs, straight, tune
+from benchmarks import environment, forecast, overhead, records, runner, straight, tune
 from benchmarks.cases import PROFILES, Case, plan
+from benchmarks.received import shown
 from benchmarks.records import Record
 from benchmarks.runner import Order
 from benchmarks.supervisor import Limits
@@ -37,6 +42,12 @@ def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
     return typer.Option(parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated.")
 
 
+def _usable(threads: int) -> int:
+    if threads > CORES:
+        raise BadInput(f"--threads {threads}: this process may use {CORES} cores")
+    return threads
+
+
 Profile = Annotated[str, typer.Option(parser=commandline.one_of("profile", tuple(PROFILES)), metavar="quick|full")]
 Frameworks = Annotated[list[str] | None, _names("framework", tuple(registry.FRAMEWORKS))]
 Models = Annotated[list[str] | None, _names("model", MODELS)]
@@ -46,10 +57,12 @@ Rows = Annotated[
 ]
 Tracks = Annotated[list[str] | None, _names("track", TRACKS)]
 Launches = Annotated[
-    int | None, typer.Option(min=1, metavar="N", help="Processes for each case: 2 for quick, 3 for full if not given.")
+    int | None,
+    typer.Option(min=1, max=10**6, metavar="N", help="Processes for each case: 2 for quick, 3 for full if not given."),
 ]
 Threads = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Cores a case may use; as many as there are if not given.")
+    int,
+    typer.Option(min=1, callback=_usable, metavar="N", help="Cores a case may use; as many as there are if not given."),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the flowers and of the training.")]
 
@@ -85,15 +98,16 @@ def run(
     launches: Launches = None,
     threads: Threads = CORES,
     time_limit: Annotated[
-        float, typer.Option(min=0.1, metavar="S", help="Seconds that one call of a phase may take.")
+        float, typer.Option(min=0.1, max=1e9, metavar="S", help="Seconds that one call of a phase may take.")
     ] = 600.0,
     case_limit: Annotated[
-        float, typer.Option(min=1.0, metavar="S", help="Seconds that a case may take in all.")
+        float, typer.Option(min=1.0, max=1e9, metavar="S", help="Seconds that a case may take in all.")
     ] = 3600.0,
     time_budget: Annotated[
         float | None,
         typer.Option(
             min=1.0,
+            max=1e9,
             metavar="S",
             help="Seconds after which no case gets a further launch; every case gets its first. 660 for quick, unless "
             "--launches is given.",
@@ -108,7 +122,10 @@ def run(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Measured calls of a phase, while they take under half a second.")
+        int,
+        typer.Option(
+            min=1, max=10**6, metavar="N", help="Measured calls of a phase, while they take under half a second."
+        ),
     ] = 3,
     seed: Seed = 0,
     no_skip: Annotated[
@@ -133,36 +150,47 @@ def run(
             raise BadInput(
                 f"--{strange[0].replace('_', '-')}: a resumed run goes on with what it was asked for; leave this out"
             )
-        folder = runs.find(folder or Path("latest"))
+        folder = runner.resumed_folder(folder or Path("latest"))
         order = Order.read(folder)
+        runner.check(order)
     else:
         if folder:
             raise BadInput(
                 f"{folder}: to go on with a run, type --resume {folder}; to name a new one, --output {folder}"
             )
-        if threads > environment.usable_cores():
-            raise BadInput(f"--threads {threads}: this process may use {environment.usable_cores()} cores")
         wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
         memory_limit = memory_limit or environment.default_memory_limit()
         budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
         order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), not no_skip, budget_s)
+        runner.check(order)
         folder = runner.new_folder(output)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with runner.locked(folder):
         if not resume:
             runner.claim(folder, order)
-        code = 0
         try:
             _run_with_progress(folder, order)
-        except (KeyboardInterrupt, SystemExit) as end:
-            code = 130 if isinstance(end, KeyboardInterrupt) else 143
-            console.print(
-                "interrupted: the case that was running is ended, the records of the others are kept; go on with "
-                f"python -m benchmarks run --resume {folder}",
-                soft_wrap=True,
-            )
-        report = lifeline.run("reports", [str(folder.resolve())])
-    raise typer.Exit(code or report.returncode)
+        except commandline.Ended:
+            with suppress(OSError):  # the terminal was closed
+                console.print(
+                    "interrupted: the case that was running is ended, the records of the others are kept; go on with "
+                    f"python -m benchmarks run --resume {folder}",
+                    soft_wrap=True,
+                )
+            _report(folder)  # here, where further signals are ignored
+            raise
+        except OSError as error:
+            if error.errno in commandline.WRONG_PATH:
+                raise
+            error.filename = error.filename or str(folder)
+            error.strerror = f"{error.strerror}. All records are kept: correct this, then go on with --resume {folder}"
+            raise
+        report = _report(folder)
+    raise typer.Exit(report)
+
+
+def _report(folder: Path) -> int:
+    """Make the report in a process of its own, which Ctrl-C in the terminal does not reach; return its exit code."""
+    return exit_with_parent.run("reports", [str(folder.resolve())], start_new_session=True).returncode
 
 
 @app.command()
@@ -193,7 +221,9 @@ def overhead_(
 ) -> None:
     """Show what measuring itself costs, by a short run of the adapter that does next to nothing."""
     wanted = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=CORES)
-    overhead.measure(Order(wanted, Limits(600.0, environment.default_memory_limit())), _run_with_progress, console)
+    order = Order(wanted, Limits(600.0, environment.default_memory_limit()))
+    runner.check(order)
+    overhead.measure(order, _run_with_progress, console)
 
 
 @app.command("straight")
@@ -288,7 +318,7 @@ def _line(record: Record) -> str:
     text = f"[{colour}]{record.outcome:13}[/] {record.case!s:45} {record.launch}"
     if record.outcome != "ok":
         where = f"in {record.phase}: " if record.phase else ""
-        return text + f" {where}{record.reason}".replace("[", r"\[")
+        return text + escape(f" {where}{shown(record.reason or '')}")
     train = sorted(record.phases["train"].seconds)
     median = train[len(train) // 2]
     text += f" train {median:.3g} s"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
+from benchmarks.received import Count, Name, Rows, Seed
 
 LARGEST_WARMUP = 100_000
 """Rows of the first pass, in which everything is done for the first time: as many as the case's, up to these."""
@@ -17,20 +19,21 @@ LARGEST_WARMUP = 100_000
 class Case:
     """One framework trains one model on so many rows: the unit that is run, limited and recorded."""
 
-    framework: str
-    model: str
-    rows: int
-    track: str = "tuned"
-    threads: int = 1
-    seed: int = 0
+    framework: Name
+    model: Name
+    rows: Rows
+    track: Name = "tuned"
+    threads: Count = 1
+    seed: Seed = 0
 
     def __str__(self) -> str:
         return f"{self.framework} {self.model} {self.rows:,} rows, {self.track}"
 
     @property
     def slug(self) -> str:
-        """A name that fits a folder, different for every case of a run."""
-        return f"{self.framework}-{self.model}-{self.rows}-{self.track}-t{self.threads}-s{self.seed}"
+        """The name of the case's folder, different for every case of a run; no name in it can lead elsewhere."""
+        name = f"{self.framework}-{self.model}-{self.rows}-{self.track}-t{self.threads}-s{self.seed}"
+        return re.sub(r"[^A-Za-z0-9_-]", "_", name)
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,13 @@ PROFILES = {
 class Plan:
     """All cases of a run, and how many processes, or launches, each of them gets."""
 
-    frameworks: tuple[str, ...]
-    models: tuple[str, ...]
-    rows: tuple[int, ...]
-    tracks: tuple[str, ...]
-    launches: int = 1
-    threads: int = 1
-    seed: int = 0
+    frameworks: tuple[Name, ...]
+    models: tuple[Name, ...]
+    rows: tuple[Rows, ...]
+    tracks: tuple[Name, ...]
+    launches: Count = 1
+    threads: Count = 1
+    seed: Seed = 0
 
     def steps(self) -> list[tuple[Case, int]]:
         """Each case with the number of its launch: all the first launches, smallest sizes first, then all the second.

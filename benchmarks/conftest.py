@@ -23,10 +23,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import commandline
 import machine
-from adapters import registry
+from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS, Resources
 from adapters.errors import Unavailable, exhausted_memory
-from benchmarks import environment, lifeline, preparation
+from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.journal import Journal
 
@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     config.option.maxfail = 1
     if config.option.case_folder:
-        lifeline.hold()
+        exit_with_parent.watch_input()
     machine.pin(config.option.threads)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +48,8 @@ class Reader:
             file.seek(self._read)
             whole = file.read().rpartition(b"\n")[0]
         self._read += len(whole) + 1 if whole else 0
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = []
+        for line in whole.splitlines():
+            with suppress(ValueError):  # torn by a full disk
+                lines.append(json.loads(line))
+        return lines

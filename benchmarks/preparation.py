@@ -5,8 +5,9 @@ python -m benchmarks.preparation ROWS SEED    makes all of it, so that the super
 
 from __future__ import annotations
 
-import json
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import LARGEST_WARMUP, Case
+from benchmarks.received import Share
 from commandline import BadInput
 from datasets import flowers, scores, store
-from datasets.files import replace_file
+from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior
 
 TEST_ROWS = 100_000
@@ -32,6 +34,16 @@ class Inputs:
     test: Path | None
 
 
+@dataclass(frozen=True)
+class Target:
+    """The accuracy that was computed for some data, as it is kept in the cache."""
+
+    rows: int
+    seed: int
+    format: int
+    accuracy: Share
+
+
 def inputs(rows: int, seed: int) -> Inputs:
     """Where the data of a case is, once it has been made. Warm-up rows are others, as many, up to 100,000."""
     return Inputs(
@@ -41,14 +53,31 @@ def inputs(rows: int, seed: int) -> Inputs:
     )
 
 
+def check_room(sizes: Sequence[int], seed: int) -> None:
+    """BadInput if the disk of the cache has no room for the datasets of some sizes that are not there yet."""
+    wanted = {store.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
+    needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
+    folder = store.cache_folder().absolute()
+    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free
+    if needed > free:
+        raise BadInput(
+            f"--rows {max(sizes):,}: the data needs {needed / 2**30:,.1f} GiB in {folder}, and {free / 2**30:,.1f} GiB "
+            "are free. Ask for fewer rows, free some disk, or set IRISBENCH_DATA to a folder on a larger disk"
+        )
+
+
 def make(rows: int, seed: int) -> None:
     """Makes what a case needs, or what is missing or damaged of it. What had to be mended is said on standard error."""
-    wanted = {Stream.TRAIN: rows, Stream.WARMUP: min(rows, LARGEST_WARMUP), Stream.TEST: TEST_ROWS}
-    for stream, n_rows in wanted.items():
+    for stream, n_rows in _streams(rows).items():
         for line in store.make(store.cached(n_rows, seed, stream), n_rows, seed, stream):
             print(line, file=sys.stderr)
     if rows != flowers.ROWS:
         logistic_accuracy(rows, seed)
+
+
+def _streams(rows: int) -> dict[Stream, int]:
+    """The rows of each dataset that a case needs."""
+    return {Stream.TRAIN: rows, Stream.WARMUP: min(rows, LARGEST_WARMUP), Stream.TEST: TEST_ROWS}
 
 
 def target_accuracy(case: Case) -> float:
@@ -74,19 +103,30 @@ def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
 
 
 def logistic_accuracy(rows: int, seed: int) -> float:
-    """Test accuracy of the maximum-likelihood logistic regression on the same rows, at most the first part file's."""
-    kept = store.cache_folder() / f"logistic-target-{rows}-seed{seed}-format{store.FORMAT}.json"
-    if not kept.exists():
-        # Here and not above: a case only reads what is kept, and its import phase shall not find SciPy there already.
-        from datasets.maximum_likelihood import predict_by_logistic
+    """Test accuracy of the maximum-likelihood logistic regression on the same rows, at most the first part file's.
 
-        features, species = store.read(store.part_files(store.cached(rows, seed))[0])
-        assert species is not None
-        test_features, test_species = test_rows(seed)
-        codes = predict_by_logistic(features, species, test_features)
-        accuracy = scores.accuracy(test_species, codes)
-        replace_file(kept, lambda path: path.write_text(json.dumps(accuracy)))
-    return float(json.loads(kept.read_text()))
+    It is kept beside the data. What is kept and damaged, or of other data, is computed again.
+    """
+    path = store.cache_folder() / f"logistic-accuracy-{rows}-seed{seed}-format{store.FORMAT}.json"
+    try:
+        kept = read_json(path, Target)
+        if (kept.rows, kept.seed, kept.format) == (rows, seed, store.FORMAT):
+            return kept.accuracy
+        print(f"{path} is of other data, and is made again", file=sys.stderr)
+    except FileNotFoundError:
+        pass
+    except BadInput as error:
+        print(f"{error}. It is made again", file=sys.stderr)
+    # Here and not above: a case only reads what is kept, and its import phase shall not find SciPy there already.
+    from datasets.maximum_likelihood import predict_by_logistic
+
+    features, species = store.read(store.part_files(store.cached(rows, seed))[0])
+    assert species is not None
+    test_features, test_species = test_rows(seed)
+    accuracy = float(scores.accuracy(test_species, predict_by_logistic(features, species, test_features)))
+    # Without a lock: two processes that meet here write the same.
+    write_json(path, Target(rows, seed, store.FORMAT, accuracy))
+    return accuracy
 
 
 def folds(seed: int, folder: Path) -> list[tuple[Path, Path, NDArray[np.int8]]]:
@@ -111,3 +151,5 @@ if __name__ == "__main__":
         make(int(sys.argv[1]), int(sys.argv[2]))
     except BadInput as error:
         sys.exit(str(error))
+    except OSError as error:
+        sys.exit(f"{error.filename or store.cache_folder()}: {error.strerror}")

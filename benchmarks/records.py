@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benchmarks.cases import Case
+from benchmarks.received import Bytes, Count, Difference, Loss, Name, Rows, Seconds, Share, parse, shown
 from commandline import BadInput
+from datasets.files import read_regular, replace_file
 
 SCHEMA = 2
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")
 OUTCOMES = ("ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped")
+LONGEST_REASON = 10_000
+LARGEST_FILE_BYTES = 2**28
 FILE = "records.jsonl"
 SET_ASIDE = "set-aside.jsonl"
 
@@ -32,23 +38,23 @@ class Phase:
     The `jvm_` values are Java's share of the CPU seconds and of the memory at its peak; the rest is Python's.
     """
 
-    seconds: tuple[float, ...] = ()
-    warmup_seconds: tuple[float, ...] = ()
-    cpu_seconds: float | None = None
-    span_seconds: float | None = None
-    peak_memory_bytes: int | None = None
-    jvm_cpu_seconds: float | None = None
-    jvm_memory_bytes: int | None = None
-    gpu_memory_bytes: int | None = None
+    seconds: tuple[Seconds, ...] = ()
+    warmup_seconds: tuple[Seconds, ...] = ()
+    cpu_seconds: Seconds | None = None
+    span_seconds: Seconds | None = None
+    peak_memory_bytes: Bytes | None = None
+    jvm_cpu_seconds: Seconds | None = None
+    jvm_memory_bytes: Bytes | None = None
+    gpu_memory_bytes: Bytes | None = None
 
 
 @dataclass(frozen=True)
 class Memory:
     """Bytes that the process tree held: after `start`, after `load`, and at most during `train`."""
 
-    baseline_bytes: int
-    data_bytes: int
-    training_bytes: int
+    baseline_bytes: Bytes
+    data_bytes: Bytes
+    training_bytes: Bytes
 
 
 @dataclass(frozen=True)
@@ -60,24 +66,24 @@ class Harness:
     gone.
     """
 
-    startup_seconds: float
-    rounds_seconds: float
-    scoring_seconds: float
-    between_seconds: float
-    shutdown_seconds: float
+    startup_seconds: Difference
+    rounds_seconds: Difference
+    scoring_seconds: Difference
+    between_seconds: Difference
+    shutdown_seconds: Difference
 
 
 @dataclass(frozen=True)
 class Quality:
     """How good the trained model is on rows that it has not seen. Bayes values are None for the real flowers."""
 
-    test_rows: int
-    accuracy: float
-    log_loss: float
-    target_accuracy: float
+    test_rows: Rows
+    accuracy: Share
+    log_loss: Loss
+    target_accuracy: Share
     reached_target: bool
-    bayes_accuracy: float | None = None
-    bayes_log_loss: float | None = None
+    bayes_accuracy: Share | None = None
+    bayes_log_loss: Loss | None = None
 
 
 @dataclass(frozen=True)
@@ -92,56 +98,55 @@ class Record:
     run: str
     case: Case
     outcome: str
-    launch: int = 1
-    phase: str | None = None
+    launch: Count = 1
+    phase: Name | None = None
     reason: str | None = None
     inferred_from: Case | None = None
     started: str | None = None
-    probe_seconds: tuple[float, ...] = ()
-    phases: dict[str, Phase] = field(default_factory=dict)
-    first_prediction_seconds: float | None = None
-    wall_seconds: float | None = None
-    supervisor_cpu_seconds: float | None = None
+    probe_seconds: tuple[Seconds, ...] = ()
+    phases: dict[Name, Phase] = field(default_factory=dict)
+    first_prediction_seconds: Seconds | None = None
+    wall_seconds: Seconds | None = None
+    supervisor_cpu_seconds: Seconds | None = None
     harness: Harness | None = None
     memory: Memory | None = None
     quality: Quality | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
-    model_bytes: int | None = None
+    model_bytes: Bytes | None = None
     schema: int = SCHEMA
 
     def to_json(self) -> str:
         """One line of JSON, without the line end."""
-        return json.dumps(asdict(self), allow_nan=False)
+        reason = self.reason and shown(self.reason)[:LONGEST_REASON]
+        return json.dumps(asdict(self) | {"reason": reason}, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """The record that `to_json` wrote; ValueError, KeyError or TypeError if it is something else."""
-        values = json.loads(line)
-        if not 1 <= values["schema"] <= SCHEMA:
-            raise ValueError(f"schema {values['schema']}, and this irisbench reads schemas 1 to {SCHEMA}")
-        values["case"] = Case(**values["case"])
-        values["phases"] = {
-            name: Phase(
-                **{**phase, "seconds": tuple(phase["seconds"]), "warmup_seconds": tuple(phase["warmup_seconds"])}
-            )
-            for name, phase in values["phases"].items()
-        }
-        values["probe_seconds"] = tuple(values.get("probe_seconds", ()))
-        parts: dict[str, type] = {"inferred_from": Case, "harness": Harness, "memory": Memory, "quality": Quality}
-        for name, kind in parts.items():
-            values[name] = kind(**values[name]) if values.get(name) else None
-        return cls(**values)
+        """The record that `to_json` wrote; ValueError that says what is wrong if it is something else."""
+        values = parse(line)
+        schema = values.get("schema") if isinstance(values, dict) else None
+        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
+            raise ValueError(f"schema {schema}, and this irisbench reads schemas 1 to {SCHEMA}")
+        try:
+            record = msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(str(error)) from None
+        if record.outcome not in OUTCOMES:
+            raise ValueError(f"outcome {record.outcome!r}")
+        if unknown := values.keys() - record.__dataclass_fields__.keys():
+            raise ValueError(f"unknown field {min(unknown)!r}")
+        return record
 
 
 def append(folder: Path, record: Record) -> None:
-    """Adds the record to the run's file, and returns when it is on the disk. BadInput if it does not fit there.
+    """Adds the record to the run's file, and returns when it is on the disk. OSError if it does not fit there.
 
     Then the file is as it was before: no half of a record stays in it.
     """
     path = folder / FILE
     line = (record.to_json() + "\n").encode()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     before = os.fstat(descriptor).st_size
     try:
         written = 0
@@ -150,12 +155,9 @@ def append(folder: Path, record: Record) -> None:
         os.fsync(descriptor)
     except BaseException as error:
         os.ftruncate(descriptor, before)
-        if not isinstance(error, OSError):
-            raise
-        raise BadInput(
-            f"{path} takes no further record ({error.strerror}). Those in it are whole: make room, then go on with "
-            f"python -m benchmarks run --resume {folder}"
-        ) from None
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -165,16 +167,15 @@ def read(folder: Path) -> Iterator[Record]:
 
     A last line without its end is no record yet, or was torn by a power cut: it is passed over.
     """
-    path = folder / FILE
-    try:
-        *lines, _ = path.read_text(errors="replace").split("\n")
-    except FileNotFoundError:
-        raise BadInput(f"{folder} is no run: it has no {FILE}. Runs are folders under reports/runs/") from None
+    *lines, _ = _text(folder).split("\n")
     for number, line in enumerate(lines, start=1):
         try:
             yield Record.from_json(line)
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{path}, line {number} is no record ({error}). Take the line out and try again") from None
+        except ValueError as error:
+            problem = shown(" ".join(str(error).split()))
+            raise BadInput(
+                f"{folder / FILE}, line {number} is no record ({problem}). Take the line out and try again"
+            ) from None
 
 
 def set_aside(folder: Path, stays: Callable[[Record], bool]) -> int:
@@ -182,18 +183,26 @@ def set_aside(folder: Path, stays: Callable[[Record], bool]) -> int:
 
     They are kept in a file beside it. The run's file is replaced as a whole, and last.
     """
-    path = folder / FILE
-    text = path.read_text(errors="replace") if path.exists() else ""
-    *lines, torn = text.split("\n")
-    kept = [line for line, record in zip(lines, read(folder), strict=True) if stays(record)] if lines else []
+    *lines, torn = _text(folder).split("\n")
+    kept = [line for line, record in zip(lines, read(folder), strict=True) if stays(record)]
     moved = [line for line in lines if line not in kept] + [torn] * bool(torn)
     if moved:
-        with (folder / SET_ASIDE).open("a") as file:
+        descriptor = os.open(folder / SET_ASIDE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in moved)
-        beside = path.with_suffix(".new")
-        with beside.open("w") as file:
-            file.writelines(f"{line}\n" for line in kept)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
+        replace_file(folder / FILE, lambda beside: _write_lines(beside, kept))
     return len(moved)
+
+
+def _text(folder: Path) -> str:
+    try:
+        return read_regular(folder / FILE, LARGEST_FILE_BYTES).decode("utf-8-sig", "replace")
+    except FileNotFoundError:
+        raise BadInput(f"{folder} is no run: it has no {FILE}. Runs are folders under reports/runs/") from None
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

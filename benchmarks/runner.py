@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
+import errno
+import math
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from adapters import registry
-from benchmarks import conditions, environment, lifeline, records, supervisor
+from filelock import FileLock, Timeout
+
+import commandline
+from adapters import exit_with_parent, registry
+from adapters.base import MODELS, TRACKS
+from benchmarks import conditions, environment, preparation, records, runs, supervisor
 from benchmarks.cases import Case, Plan
 from benchmarks.probe import probe
+from benchmarks.received import Limit, shown
 from benchmarks.records import Record
-from benchmarks.runs import LATEST, RUNS
+from benchmarks.runs import ENVIRONMENT, LATEST, RUNS
 from benchmarks.supervisor import Limits
 from commandline import BadInput, check_folder
 from datasets import flowers
-from datasets.files import replace_file
+from datasets.files import read_json, write_json
+from machine import ASSUMED_MEMORY, total_memory
 
 ORDER = "plan.json"
 """What a run was asked for, so that it can be resumed."""
+
+LOCK = ".lock"
+CASES = "cases"
+"""The folder of what the running case keeps, and of the logs of cases that did not end well."""
+
+MOST_LAUNCHES = 100_000
+LEAST_MEMORY = 128 * 2**20
+"""Bytes: Python with NumPy and pytest alone takes about 90 MiB."""
+LEAST_FREE = 2**20
+"""Bytes: on a disk with less, a case fails because it cannot write, and that says nothing of its framework."""
+MOST_NAMED = 3
 
 LARGER_TOO = ("timeout", "out-of-memory")
 """Outcomes that a larger size would have, too."""
@@ -41,7 +60,21 @@ class Order:
     plan: Plan
     limits: Limits
     skip: bool = True
-    time_budget_s: float | None = None
+    time_budget_s: Limit | None = None
+
+    def __post_init__(self) -> None:
+        """BadInput for a name that is not known, or more than a run can do."""
+        for what, given, known in (
+            ("framework", self.plan.frameworks, tuple(registry.FRAMEWORKS)),
+            ("model", self.plan.models, MODELS),
+            ("track", self.plan.tracks, TRACKS),
+        ):
+            if unknown := [name for name in given if name not in known]:
+                raise BadInput(f"there is no {what} {shown(unknown[0])!r}; choose from {', '.join(known)}")
+        parts = (self.plan.frameworks, self.plan.models, self.plan.rows, self.plan.tracks)
+        launches = self.plan.launches * math.prod(map(len, parts))
+        if not 1 <= launches <= MOST_LAUNCHES:
+            raise BadInput(f"a run has 1 to {MOST_LAUNCHES:,} launches in all; this one has {launches:,}")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -57,41 +90,74 @@ class Order:
         }
 
     def write(self, folder: Path) -> None:
-        replace_file(folder / ORDER, lambda path: path.write_text(json.dumps(asdict(self), indent=1)))
+        write_json(folder / ORDER, self)
 
     @classmethod
     def read(cls, folder: Path) -> Order:
-        """The order that stands in a run's folder; BadInput if there is none."""
+        """The order that stands in a run's folder; BadInput if there is none, or it is damaged."""
         try:
-            values = json.loads((folder / ORDER).read_text())
-            plan: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in values["plan"].items()
-            }
-            return cls(Plan(**plan), Limits(**values["limits"]), values["skip"], values["time_budget_s"])
-        except OSError:
+            return read_json(folder / ORDER, cls)
+        except FileNotFoundError:
             raise BadInput(f"{folder} is no run that can be resumed: it has no {ORDER}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{folder / ORDER} is no order of a run ({error}). Start a new run") from None
+        except BadInput as error:
+            raise BadInput(f"{error}. Start a new run") from None
+
+
+def check(order: Order) -> None:
+    """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
+    cores, memory = environment.usable_cores(), environment.memory_limit() or total_memory() or ASSUMED_MEMORY
+    if order.plan.threads > cores:
+        raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
+    if not LEAST_MEMORY <= order.limits.memory_bytes <= memory:
+        asked = f"{order.limits.memory_bytes / 2**20:,.3f}".rstrip("0").rstrip(".")
+        raise BadInput(
+            f"--memory-limit {asked} MiB: a case needs at least {LEAST_MEMORY / 2**20:.0f} MiB, and this machine has "
+            f"{memory / 2**20:,.0f} MiB"
+        )
+    preparation.check_room(order.plan.rows, order.plan.seed)
 
 
 def new_folder(output: Path | None) -> Path:
-    """The folder asked for, or one named after the time."""
+    """The folder asked for, or one named after the time. BadInput if it is in use."""
     folder = output or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")
     check_folder(folder)
+    if (folder / ORDER).exists():
+        raise BadInput(
+            f"{folder} holds the records of a run already; go on with it by --resume {folder}, or name another folder"
+        )
+    if folder.exists() and (others := sorted(path.name for path in folder.iterdir() if not _is_unfinished(path))):
+        raise BadInput(
+            f"{folder} holds other files ({', '.join(map(shown, others[:MOST_NAMED]))}); name a new or empty folder"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
+def _is_unfinished(path: Path) -> bool:
+    """Whether a run that was cut off before its first case left this file: it claims no folder."""
+    return (
+        path.name == LOCK
+        or path.name.startswith(f".{ORDER}.")
+        or (path.name == records.FILE and not path.stat().st_size)
+    )
+
+
+def resumed_folder(run: Path) -> Path:
+    """The folder of a run to go on with. BadInput if a file in it is a symbolic link, which could lead anywhere."""
+    folder = runs.find(run)
+    for name in (LOCK, ORDER, records.FILE, records.SET_ASIDE, ENVIRONMENT, CASES):
+        if (folder / name).is_symlink():
+            raise BadInput(f"{folder / name} is a symbolic link; a run is resumed only in files of its own")
+    return folder
+
+
 def claim(folder: Path, order: Order) -> None:
-    """Makes the folder that of a new run, and the newest if it is one of ours. BadInput if it is a run already."""
-    if (folder / ORDER).exists() or (folder / records.FILE).exists():
-        raise BadInput(
-            f"{folder} holds the records of a run already; go on with it by --resume {folder}, or name another folder"
-        )
+    """Makes the folder that of a new run, and the newest if it is one of ours. BadInput if it is in use by now."""
+    new_folder(folder)
     (folder / records.FILE).touch()
     order.write(folder)
     if folder.parent == RUNS:
-        beside = LATEST.with_name(".latest")
+        beside = LATEST.with_name(f".latest.{os.getpid()}")
         beside.unlink(missing_ok=True)
         try:
             beside.symlink_to(folder.relative_to(LATEST.parent))
@@ -103,12 +169,12 @@ def claim(folder: Path, order: Order) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps a run's folder for this process; the system gives it free however the process ends. BadInput if taken."""
-    with (folder / ".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInput(f"another run is writing into {folder}; wait for its end, or name another folder") from None
-        yield
+    try:
+        lock = FileLock(folder / LOCK)
+        with lock.acquire(blocking=False):
+            yield
+    except Timeout:
+        raise BadInput(f"another run is writing into {folder}; wait for its end, or name another folder") from None
 
 
 def prepare(rows: int, seed: int) -> list[str]:
@@ -116,11 +182,33 @@ def prepare(rows: int, seed: int) -> list[str]:
 
     BadInput if there is no room.
     """
-    answer = lifeline.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
+    answer = exit_with_parent.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
         raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")
     return lines
+
+
+class Disk:
+    """The least room that a run's disk had since the first look: a case that fails without any says nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._least = shutil.disk_usage(folder).free
+
+    def watched(self, watch: Callable[[str | None], None]) -> Callable[[str | None], None]:
+        """`watch`, with a look at the disk whenever it is called."""
+
+        def look(phase: str | None) -> None:
+            self._least = min(self._least, shutil.disk_usage(self._folder).free)
+            watch(phase)
+
+        return look
+
+    def check(self) -> None:
+        """OSError if the disk was full."""
+        if self._least < LEAST_FREE:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._folder))
 
 
 class Watcher:
@@ -147,8 +235,7 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
         watcher.said(f"warning: {warning}")
     missing = {name: registry.FRAMEWORKS[name].missing() for name in order.plan.frameworks}
     _set_aside_what_differs(folder, description, missing, watcher.said)
-    write = json.dumps(description, indent=1)
-    replace_file(folder / "environment.json", lambda path: path.write_text(write))
+    write_json(folder / ENVIRONMENT, description)
     done = {(record.case, record.launch): record for record in records.read(folder)}
     prepared: set[int] = set()
     left_out = 0
@@ -174,10 +261,15 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
                 prepared.add(case.rows)
             watcher.phase("probe")
             seconds = probe()
-            place = folder / "cases" / f"{case.slug}-{launch}"
-            record = supervisor.run(case, order.limits, place, folder.name, launch, watcher.phase)
+            place = folder / CASES / f"{case.slug}-{launch}"
+            disk = Disk(folder)
+            disk.check()
+            record = supervisor.run(case, order.limits, place, folder.name, launch, disk.watched(watcher.phase))
             record = replace(record, probe_seconds=seconds)
-        records.append(folder, record)
+            if record.outcome == "failed":
+                disk.check()
+        with commandline.uninterrupted():
+            records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)
     if left_out:
@@ -186,17 +278,14 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
             f"to make up for them, type python -m benchmarks run --resume {folder}"
         )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
-        (folder / "cases").rmdir()
+        (folder / CASES).rmdir()
 
 
 def _set_aside_what_differs(
     folder: Path, now: dict[str, Any], missing: dict[str, str | None], said: Callable[[str], None]
 ) -> None:
     """Takes from the records those that other versions, recipes or settings made, and a torn last line."""
-    try:
-        before = json.loads((folder / "environment.json").read_text())
-    except (OSError, ValueError):
-        before = now  # it was cut off before its first case
+    before = runs.read_environment(folder / ENVIRONMENT) or now  # there is none if the run was cut off before a case
     differences = {
         name: conditions.differences(before, now, name) + conditions.recipe_changed(before, now, name)
         for name in registry.FRAMEWORKS

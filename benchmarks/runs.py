@@ -2,19 +2,64 @@
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
+
+import msgspec
 
 from benchmarks import records
+from benchmarks.received import Count, Megabytes, is_number, parse, shown
 from benchmarks.records import Record
 from commandline import BadInput
+from datasets.files import LARGEST_JSON_BYTES, read_regular
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 RUNS = REPORTS / "runs"
 LATEST = REPORTS / "latest"
+ENVIRONMENT = "environment.json"
+
+
+class Git(TypedDict, total=False):
+    """The version of irisbench that made a run."""
+
+    commit: str | None
+    dirty: bool
+
+
+class Adoption(TypedDict, total=False):
+    """What it costs to install a framework, and the lines of its adapter."""
+
+    packages: Count
+    megabytes: Megabytes
+    adapter_lines: Count
+
+
+class Framework(TypedDict, total=False):
+    """A framework on the machine of a run; `reason` says why it is not available."""
+
+    version: str | None
+    reason: str | None
+    device: str
+    format: str
+    distributed: str
+    recipe_digest: str
+    adoption: Adoption | None
+
+
+class Environment(TypedDict, total=False):
+    """The parts of an environment.json that are used; others are not read."""
+
+    run: str
+    started: str
+    command: str
+    machine: dict[str, Any]
+    warnings: list[str]
+    java: str | None
+    packages: dict[str, str]
+    git: Git
+    settings: dict[str, Any]
+    frameworks: dict[str, Framework]
 
 
 @dataclass(frozen=True)
@@ -43,16 +88,8 @@ def read(run: Path) -> Run:
     folder = find(run)
     if not folder.is_dir():
         raise BadInput(f"{run} is no run: there is no such folder. Runs are folders under reports/runs/")
-    try:
-        found = tuple(records.read(folder))
-    except BadInput:
-        raise
-    except (OSError, ValueError, AttributeError) as error:
-        raise BadInput(f"{folder / records.FILE} cannot be read ({error})") from None
-    for number, record in enumerate(found, start=1):
-        if problem := _problem(record):
-            raise BadInput(f"{folder / records.FILE}, record {number} is no record ({problem}). Take it out, try again")
-    return Run(folder.resolve().name, folder, found, _environment(folder / "environment.json"))
+    name = shown(folder.resolve().name)
+    return Run(name, folder, tuple(records.read(folder)), read_environment(folder / ENVIRONMENT))
 
 
 def find(run: Path) -> Path:
@@ -74,52 +111,15 @@ def newest(latest: Path | None = None) -> Path:
     raise BadInput("there is no run yet: make one with python -m benchmarks run, or name the folder of a run")
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value of a JSON file is a number that one can reckon with."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _environment(path: Path) -> dict[str, Any]:
+def read_environment(path: Path) -> dict[str, Any]:
+    """The content of an environment.json, which is empty where there is none. BadInput if it is damaged."""
     try:
-        environment = json.loads(path.read_text())
+        values = parse(read_regular(path, LARGEST_JSON_BYTES).decode("utf-8-sig", "replace"))
+        return dict(msgspec.convert(values, Environment))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{path} cannot be read ({error}). Without the file, the report only knows less") from None
-    if not isinstance(environment, dict):
-        raise BadInput(
-            f"{path} is no environment: it holds no dictionary. Without the file, the report only knows less"
-        )
-    return environment
-
-
-def _problem(record: Record) -> str | None:
-    """Why the values of a record, well-formed JSON, cannot be true; None if they can."""
-    case = record.case
-    if record.outcome not in records.OUTCOMES:
-        return f"outcome {record.outcome!r}"
-    for name, value, least in (("rows", case.rows, 1), ("threads", case.threads, 0), ("seed", case.seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            return f"{name} {value!r}"
-    texts = (case.framework, case.model, case.track, record.reason or "", record.started or "")
-    if not all(isinstance(text, str) for text in texts):
-        return "a framework, model, track, reason or time that is no text"
-    if not isinstance(record.recipe, dict) or not isinstance(record.build, dict):
-        return "a recipe or build that is no dictionary"
-    optional: list[Any] = [record.first_prediction_seconds, record.wall_seconds, record.model_bytes]
-    numbers: list[Any] = [*record.probe_seconds]
-    for phase in record.phases.values():
-        numbers += [*phase.seconds, *phase.warmup_seconds]
-        optional += [phase.cpu_seconds, phase.span_seconds, phase.jvm_cpu_seconds]
-        optional += [phase.peak_memory_bytes, phase.jvm_memory_bytes, phase.gpu_memory_bytes]
-    if quality := record.quality:
-        numbers += [quality.accuracy, quality.log_loss, quality.target_accuracy]
-        optional += [quality.bayes_accuracy, quality.bayes_log_loss]
-    if record.memory:
-        numbers += vars(record.memory).values()
-    for number in numbers + [value for value in optional if value is not None]:
-        if not is_number(number) or number < 0:
-            return f"{number!r} where a measured value belongs"
-    if record.harness and not all(map(is_number, vars(record.harness).values())):
-        return "a harness that took no seconds"
-    return None
+    except (ValueError, msgspec.ValidationError) as error:
+        if isinstance(error, BadInput):
+            raise
+        problem = shown(" ".join(str(error).split()))
+        raise BadInput(f"{path} is damaged ({problem}). Without the file, the report only knows less") from None

@@ -9,18 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from adapters import registry
+import commandline
+from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
 from benchmarks.journal import Reader
 from benchmarks.processes import Gpu, Sample, Tree, adopt_orphans
+from benchmarks.received import Bytes, Count, Limit
 from benchmarks.records import Harness, Memory, Phase, Quality, Record
 from machine import probe
 
@@ -38,10 +40,10 @@ BETWEEN_PHASES_S = 120.0
 class Limits:
     """What a case may take: `time_s` in a call of a phase, `case_s` in all, `memory_bytes` by all its processes."""
 
-    time_s: float
-    memory_bytes: int
-    case_s: float = float("inf")
-    rounds: int = 3
+    time_s: Limit
+    memory_bytes: Bytes
+    case_s: Limit = 3600.0
+    rounds: Count = 3
 
 
 def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[str]:
@@ -78,8 +80,8 @@ def run(
     `folder` takes its journal and its logs; `watch` is told the phase many times a second; `argv` runs another
     command than the case's own, which is how the tests get at a process that sleeps, crashes or eats memory.
     """
-    folder = folder.resolve()
-    shutil.rmtree(folder, ignore_errors=True)  # of a launch that was cut off with its supervisor
+    folder = folder.parent.resolve() / folder.name  # a link under its name is removed, and not what it leads to
+    _remove(folder)  # of a launch that was cut off with its supervisor
     (folder / "tmp").mkdir(parents=True)
     adopt_orphans()
     threads = str(case.threads)
@@ -100,7 +102,8 @@ def run(
             list(argv or command(case, limits, folder, launch)),
             cwd=ROOT,
             env=environment,
-            # We never write: the child reads the end of this pipe when we are gone, and then goes too.
+            # The child exits with this process: the kernel kills it, or it sees that this pipe has closed.
+            preexec_fn=exit_with_parent.preexec(),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -119,7 +122,7 @@ def run(
                 _wait(process, SAMPLE_S)
         ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
     finally:
-        with uninterrupted():
+        with commandline.uninterrupted():
             tree.end()
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()
@@ -129,7 +132,7 @@ def run(
     outcome, phase, reason = conclude(story, verdict, exit_code, folder, _kernel_kills() - kernel_kills)
     for left in folder.iterdir():
         if outcome == "ok" or left.is_dir():  # of a case that did not end well, the logs stay
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            _remove(left)
     with suppress(OSError):
         folder.rmdir()
     return Record(
@@ -318,16 +321,13 @@ def _kernel_kills() -> int:
     return probe(lambda: sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))) or 0
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=seconds)
-
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Puts Ctrl-C off for the moment in which a tree is ended: a second one must not leave half of it behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

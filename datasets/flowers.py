@@ -28,3 +28,11 @@ def real_flowers() -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     species = np.array([SPECIES.index(line["species"]) for line in lines], dtype=np.int8)
     features.flags.writeable = species.flags.writeable = False
     return features, species
+
+
+def species_code(name: object) -> int | None:
+    """Return the class label for "setosa", "Iris-setosa", "Iris Setosa" or "0"; None if it is no species."""
+    plain = str(name).strip().lower().removeprefix("iris").lstrip("- ")
+    if plain in SPECIES:
+        return SPECIES.index(plain)
+    return int(plain) if plain in ("0", "1", "2") else None

@@ -2,162 +2,263 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Iterator
-from contextlib import nullcontext
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 from commandline import BadInput
 from datasets import store
-from datasets.flowers import FEATURES, SPECIES
-
-PIECE_BYTES = 2**24
-"""Of CSV that are read at a time: some 800,000 flowers."""
+from datasets.delimited import NUMBER, open_delimited
+from datasets.flowers import FEATURES, SPECIES, species_code
 
 PIECE_ROWS = 2**19
-"""Of Parquet."""
+"""Rows of a piece, or a few more."""
+
+BATCH_ROWS = 2**16
+"""Rows of Parquet that are read at a time."""
+
+SPECIES_COLUMNS = ("species", "class", "variety", "target", "name")
+"""What others call the column of the species, the most common name first."""
+
+LARGEST_CM = 100.0
+"""No iris measures more."""
+
+WARNINGS = 3
+"""Implausible values of a file that are shown; the others are only counted."""
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int8] | None]
 
 
+class Piece(NamedTuple):
+    """Some rows in their order: features in cm, shape (n_rows, 4), class labels if asked for, and the columns kept."""
+
+    features: NDArray[np.float32]
+    species: NDArray[np.int8] | None
+    kept: list[pa.Array]
+
+
 def read(path: Path, with_species: bool) -> Rows:
-    """Features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None unless `with_species`.
+    """Return features in cm, shape (n_rows, 4), and class labels, shape (n_rows,), or None unless `with_species`.
 
     Columns may be in any order, beside others, and be written as scikit-learn, R and Kaggle do ("sepal width (cm)",
     "Sepal.Width", "SepalWidthCm"). Species are names or the codes 0, 1, 2. BadInput names file, row and column.
     """
-    features, species = zip(*pieces(path, with_species), strict=True)
+    features, species, _ = zip(*pieces(path, with_species), strict=True)
     return np.concatenate(features), np.concatenate(species) if with_species else None
 
 
-def pieces(path: Path, with_species: bool, file: BinaryIO | None = None) -> Iterator[Rows]:
-    """What `read` returns, a piece at a time, so that the rows need not fit in memory.
+def pieces(path: Path, with_species: bool, file: BinaryIO | None = None, keep: Sequence[str] = ()) -> Iterator[Piece]:
+    """Yield what `read` returns, a piece at a time, so that the rows need not fit in memory.
 
-    `file`: CSV to read instead, which need not be able to go back; `path` is then what errors call it.
+    `file`: CSV to read instead, which need not be seekable; `path` is then its name in error messages.
+    `keep`: names of other columns, to be returned as text. Warns of implausible values on standard error.
     """
+    rows, small = 0, []
+    for piece in _small_pieces(path, file, with_species, keep):
+        small.append(piece)
+        rows += len(piece.features)
+        if rows >= PIECE_ROWS:
+            yield _merged(small)
+            rows, small = 0, []
+    if small:
+        yield _merged(small)
+
+
+def _small_pieces(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[Piece]:
+    """Yield a piece for each batch that has been read."""
+    plausibility = _Plausibility(path)
     seen = 0
-    try:
-        for batch in _batches(path, file):
-            features, species = _rows(path, batch, with_species, seen)
+    with _readable(path):
+        for batch in _batches(path, file, with_species, keep):
+            features = np.empty((len(batch), len(FEATURES)), dtype=np.float32)
+            for i, name in enumerate(FEATURES):
+                features[:, i] = _numbers(path, name, batch.column(i), seen)
+            plausibility.check(features, seen)
+            species = _labels(path, batch.column(len(FEATURES)), seen) if with_species else None
+            kept = batch.columns[len(batch.columns) - len(keep) :]
             seen += len(batch)
             if len(batch):
-                yield features, species
-    except (pa.ArrowInvalid, UnicodeDecodeError, OSError) as error:
-        raise BadInput(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+                yield Piece(features, species, [_text(path, name, i) for name, i in zip(keep, kept, strict=True)])
     if not seen:
         raise BadInput(f"{path} has a header and no flowers")
+    plausibility.summarise()
+
+
+def _merged(pieces: list[Piece]) -> Piece:
+    features, species, kept = zip(*pieces, strict=True)
+    return Piece(
+        np.concatenate(features),
+        None if species[0] is None else np.concatenate(species),
+        [pa.concat_arrays(arrays) for arrays in zip(*kept, strict=True)],
+    )
 
 
 def is_parquet(path: Path) -> bool:
     return path.is_dir() or path.suffix in (".parquet", ".pq")
 
 
-def _rows(path: Path, batch: pa.RecordBatch, with_species: bool, before: int) -> Rows:
-    """The batch as arrays; `before` it there were so many rows."""
-    columns = {_plain(name): batch.column(i) for i, name in enumerate(batch.schema.names)}
-    wanted = [*FEATURES, "species"] if with_species else [*FEATURES]
-    if missing := [name for name in wanted if _plain(name) not in columns]:
-        has = ", ".join(map(repr, batch.schema.names)) or "none"
-        raise BadInput(f"{path} has no column {', '.join(missing)}; it has {has}")
-    features = np.empty((len(batch), len(FEATURES)), dtype=np.float32)
-    for i, name in enumerate(FEATURES):
-        features[:, i] = _numbers(path, name, columns[_plain(name)], before)
-    return features, _species(path, columns["species"], before) if with_species else None
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the readers of CSV, gzip and Parquet raise for damaged files into BadInput."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except (pa.ArrowException, ValueError, OSError, EOFError, zlib.error) as error:
+        line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        printable = "".join(letter if letter.isprintable() else "?" for letter in line)
+        raise BadInput(f"{path} cannot be read: {printable}") from None
 
 
-def _batches(path: Path, file: BinaryIO | None) -> Iterator[pa.RecordBatch]:
-    """Some rows after another. Of a file without any there is one batch, which is empty and has the columns."""
+def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the columns that are wanted, some rows at a time: features, species if any, those to keep."""
     if file is None and not path.exists():
-        raise BadInput(f"{path} is not there")
+        raise BadInput(f"{path} does not exist")
     if file is None and is_parquet(path):
         parts = store.part_files(path)
         if not parts:
             raise BadInput(f"{path} is a folder without CSV or Parquet files")
         for part in parts:
             with pa.parquet.ParquetFile(part) as table:
-                yield from table.iter_batches(PIECE_ROWS) if table.metadata.num_rows else table.read().to_batches()
+                columns = _columns(part, table.schema_arrow.names, with_species, keep)
+                for batch in table.iter_batches(BATCH_ROWS):
+                    yield batch.select(columns)
         return
-    with path.open("rb") if file is None else nullcontext(file) as lines:
-        header = lines.readline().decode("utf-8-sig")
-        if not header.strip():
-            raise BadInput(f"{path} is empty; its first line should name the columns: {','.join(FEATURES)}")
-        names = next(csv.reader([header]))
-        text = dict.fromkeys(names, pa.string())
-        if not (first := lines.read(1)):
-            yield pa.RecordBatch.from_pylist([], pa.schema(text))
-            return
-        yield from pa.csv.open_csv(
-            _Rest(first, lines),
-            # By one thread: with more, blocks are read ahead, as many as there are cores.
-            read_options=pa.csv.ReadOptions(column_names=names, block_size=PIECE_BYTES, use_threads=False),
-            convert_options=pa.csv.ConvertOptions(column_types=text, strings_can_be_null=False),
+    with ExitStack() as stack:
+        text = open_delimited(path, file or stack.enter_context(path.open("rb")))
+        yield from text.batches(_columns(path, text.names, with_species, keep))
+
+
+def _columns(path: Path, names: list[str], with_species: bool, keep: Sequence[str]) -> list[int]:
+    """Return the numbers of the columns that are wanted, in the order of `_batches`.
+
+    BadInput if one is missing, or if it could be one or another.
+    """
+    has = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+    def only(wanted: str, found: list[int]) -> int:
+        if len(found) > 1:
+            which = " and ".join(repr(names[i]) for i in found[:3])
+            raise BadInput(f"{path} has {len(found)} columns for {wanted}: {which}; rename or remove all but one")
+        return found[0]
+
+    plain = [_plain(name) for name in names]
+    by_feature = {name: [i for i, of in enumerate(plain) if of == _plain(name)] for name in FEATURES}
+    missing = [name for name, found in by_feature.items() if not found]
+    columns = [] if missing else [only(name, found) for name, found in by_feature.items()]
+    if with_species:
+        by_alias = ([i for i, of in enumerate(plain) if of == alias] for alias in SPECIES_COLUMNS)
+        if found := next((found for found in by_alias if found), []):
+            columns.append(only("species", found))
+        else:
+            missing.append("species")
+    if missing:
+        raise BadInput(
+            f"{path} has no column {', '.join(missing)}; it has {has}. Columns are separated by comma, semicolon or tab"
         )
-
-
-class _Rest(io.RawIOBase):
-    """A stream of which a byte has been read already, to see whether there is one."""
-
-    def __init__(self, first: bytes, lines: BinaryIO) -> None:
-        self._first, self._lines = first, lines
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        first, self._first = self._first, b""
-        return first + self._lines.read(size - len(first) if size > 0 else size)
+    for name in keep:
+        if not (found := [i for i, of in enumerate(names) if of == name]):
+            raise BadInput(f"{path} has no column {name!r} to keep; it has {has}")
+        columns.append(only(name, found))
+    return columns
 
 
 def _plain(name: str) -> str:
-    """What is left of a column's name without case, unit and punctuation: sepalwidth."""
-    return re.sub(r"cm$", "", re.sub(r"[^a-z]", "", name.lower()))
+    """Return a column's name without case, unit and punctuation: sepalwidth."""
+    return re.sub(r"cm$", "", re.sub(r"[\W_]", "", name.lower()))
 
 
 def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np.float32]:
-    """The column as float32. The fast way first; the slow one only finds the row to name."""
-    if not pa.types.is_nested(column.type):
+    """Return the column as float32. Text may have spaces around it, and a decimal comma."""
+    attempts = [lambda: column]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        attempts.append(lambda: pc.replace_substring(pc.utf8_trim_whitespace(column), ",", "."))
+    for attempt in attempts:
         try:
-            values = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-            if np.isfinite(values).all():
-                return values
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
+            values = attempt().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+        except pa.ArrowException:
+            continue
+        if np.isfinite(values).all():
+            return values
+    # Only now, since it is slow: which row is it?
     for row, value in enumerate(column.to_pylist(), start=before + 1):
         where = f"{path}, row {row}, column {name}"
-        if value is None or not str(value).strip() or str(value).strip().lower() == "nan":
-            raise BadInput(f"{where}: the value is missing; fill it in or take the row out")
-        try:
-            number = np.float32(value)
-        except (ValueError, TypeError):
-            raise BadInput(f"{where}: {value!r} is no number") from None
-        if not np.isfinite(number):
+        if value is None or str(value).strip().lower() in ("", "nan"):
+            raise BadInput(f"{where}: the value is missing; fill it in or remove the row")
+        if re.fullmatch(r"[+-]?inf(inity)?", str(value).strip().lower()):
             raise BadInput(f"{where}: {value!r} is no measurement in cm")
-    return np.array([np.float32(value) for value in column.to_pylist()], dtype=np.float32)
+        if not NUMBER.fullmatch(str(value)):
+            raise BadInput(f"{where}: {_shortened(value)} is no number")
+        if not np.isfinite(np.float32(str(value).replace(",", "."))):
+            raise BadInput(f"{where}: {_shortened(value)} is no measurement in cm")
+    raise BadInput(f"{path}, column {name} has the type {column.type}; store numbers in it")
 
 
-def _species(path: Path, column: pa.Array, before: int) -> NDArray[np.int8]:
+def _labels(path: Path, column: pa.Array, before: int) -> NDArray[np.int8]:
+    """Return the class labels, from names or codes."""
     if pa.types.is_dictionary(column.type):  # pandas' categories, of which some may be unused
         column = column.cast(column.type.value_type)
     codes = {}
     for value in column.unique().to_pylist():
-        name = str(value).strip().lower().removeprefix("iris").lstrip("- ")
-        if name in SPECIES:
-            codes[value] = SPECIES.index(name)
-        elif name in ("0", "1", "2"):
-            codes[value] = int(name)
-        else:
+        if (code := species_code(value)) is None:
             row = before + column.to_pylist().index(value) + 1
-            what = "the species is missing" if name in ("", "none", "nan") else f"there is no species {value!r}"
+            if str(value).strip().lower() in ("", "none", "nan"):
+                what = "the species is missing"
+            else:
+                what = f"there is no species {_shortened(value)}"
             raise BadInput(f"{path}, row {row}, column species: {what}; it is one of {', '.join(SPECIES)}")
+        codes[value] = code
     encoded = column.dictionary_encode()
     by_index = np.array([codes[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
     return by_index[encoded.indices.to_numpy()]
+
+
+def _text(path: Path, name: str, column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowException:
+        raise BadInput(f"{path}, column {name} has the type {column.type}, which cannot be kept as text") from None
+
+
+def _shortened(value: object) -> str:
+    """Return a value as an error message quotes it."""
+    quoted = repr(value)
+    return quoted if len(quoted) <= 60 else f"{quoted[:60]}..."
+
+
+@dataclass
+class _Plausibility:
+    """Warnings of values that no iris can have."""
+
+    path: Path
+    implausible: int = 0
+
+    def check(self, features: NDArray[np.float32], before: int) -> None:
+        """Warn of the first implausible values of a file; before `features` it had so many rows."""
+        wrong = ~((features > 0) & (features <= LARGEST_CM))
+        if not wrong.any():
+            return
+        for row, column in np.argwhere(wrong)[: max(0, WARNINGS - self.implausible)]:
+            value = features[row, column]
+            _warn(f"{self.path}, row {before + row + 1}, column {FEATURES[column]}: {value:g} cm is implausible")
+        self.implausible += int(wrong.sum())
+
+    def summarise(self) -> None:
+        if self.implausible > WARNINGS:
+            _warn(f"{self.path}: {self.implausible:,} values are not between 0 and {LARGEST_CM:g} cm")
+
+
+def _warn(message: str) -> None:
+    if sys.stderr is not None:
+        print(f"warning: {message}", file=sys.stderr)

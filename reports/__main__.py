@@ -13,6 +13,7 @@ from rich.console import Console
 
 import commandline
 from reports import load, page, terminal
+from reports.output import check
 
 app = typer.Typer(add_completion=False)
 
@@ -29,8 +30,10 @@ def report(
 ) -> None:
     """Makes the report of one or several runs: a page, its text, its table and its figures."""
     loaded = load.runs(runs or ())
+    folder = output or loaded[0].folder
+    check(folder, loaded)  # at once, since a report takes seconds
     made = page.make(loaded)
-    path = page.write(made, output or loaded[0].folder)
+    path = page.write(made, folder)
     terminal.show(made, path, Console(highlight=False))
 
 

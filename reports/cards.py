@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.runs import Run, is_number
+from benchmarks.received import is_number
+from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
 from reports.charts import ordered
 from reports.statistics import Result, median, results, show_memory, show_rows, show_throughput

@@ -17,11 +17,9 @@ from markupsafe import Markup
 
 from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
-from commandline import BadInput, check_folder
-from reports import charts, discussion, raw, tables, verdict
+from reports import charts, discussion, output, raw, tables, verdict
 from reports.cards import Card, cards
 from reports.discussion import Topic
-from reports.load import clean
 from reports.scaling import Law
 from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory, show_rows
 from reports.tables import Table
@@ -108,31 +106,27 @@ def ask(question: Question, found: Sequence[Contender]) -> Asked:
     return Asked(question, words, verdict.enough(question, ranked), ranked)
 
 
-def write(report: Report, output: Path) -> Path:
-    """Writes report.html, report.md, results.csv and figures/ into `output`, and returns the path of the page."""
-    check_folder(output)
-    try:
-        (output / "figures").mkdir(parents=True, exist_ok=True)
-        drawings = {
-            output / "figures" / f"{file}.svg": figure.specification
-            for part in report.parts
-            for figure, file in zip(part.figures, part.files, strict=True)
+def write(report: Report, folder: Path) -> Path:
+    """Writes report.html, report.md, results.csv and figures/ into `folder`, and returns the path of the page.
+
+    BadInput if the folder is in use. OSError if there is no room.
+    """
+    drawings = {
+        f"figures/{file}.svg": figure.specification
+        for part in report.parts
+        for figure, file in zip(part.figures, part.files, strict=True)
+    }
+    with ThreadPoolExecutor(1) as artist:  # draws while the page is written
+        drawn = artist.map(vl_convert.vegalite_to_svg, drawings.values())
+        results_csv = raw.results_csv(report.runs)
+        files = {
+            "results.csv": results_csv,
+            "report.md": _render("report.md.j2", report),
+            "report.html": _render("report.html.j2", report, results_csv),
+            **dict(zip(drawings, drawn, strict=True)),
         }
-        with ThreadPoolExecutor(1) as artist:  # draws while the page is written
-            drawn = artist.map(vl_convert.vegalite_to_svg, drawings.values())
-            results_csv = raw.results_csv(report.runs)
-            for path, text in (
-                (output / "results.csv", results_csv),
-                (output / "report.md", _render("report.md.j2", report)),
-                (output / "report.html", _render("report.html.j2", report, results_csv)),
-                *zip(drawings, drawn, strict=True),
-            ):
-                path.write_text(text, encoding="utf-8", errors="replace", newline="")
-    except OSError as error:
-        raise BadInput(
-            f"the report cannot be written into {output} ({error}). Name another folder with --output"
-        ) from None
-    return output / "report.html"
+    output.write(folder, report.runs, files)
+    return folder / "report.html"
 
 
 def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
@@ -166,9 +160,7 @@ def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
 
 def _warnings(run: Run) -> list[str]:
     """What the run warns of, and whether its machine moved."""
-    told = run.environment.get("warnings")
-    known = [clean(str(line)) for line in told] if isinstance(told, list) else []
-    return known + _drift(probes(run.records))
+    return run.environment.get("warnings", []) + _drift(probes(run.records))
 
 
 def _drift(found: Sequence[Probe]) -> list[str]:

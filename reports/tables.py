@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.received import is_number
 from benchmarks.records import Case, Harness, Memory, Record
-from benchmarks.runs import Run, is_number
+from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
 from reports.charts import ordered
 from reports.discussion import Crossing, round_rows, show_crossing

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.cases import LARGEST_WARMUP
+from benchmarks.received import is_number
 from benchmarks.records import Record
-from benchmarks.runs import Run, is_number
+from benchmarks.runs import Run
 from benchmarks.statistics import NOISE_FLOOR, show_seconds
 from reports import scaling
 from reports.scaling import Law

@@ -83,6 +83,14 @@ def forge_spark(folder: Path, marker: Path) -> None:
             left.unlink()
 
 
+def forge_spark_beside(folder: Path, marker: Path) -> None:
+    """Adds a file that Spark reads before the stage's own metadata, whose class PySpark itself would import."""
+    (ROOT / "bomb.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    stage = next((folder / "model.spark" / "stages").iterdir()) / "metadata"
+    forged = {"class": "bomb.Model", "timestamp": 0, "sparkVersion": "4.3.0", "uid": "bomb", "paramMap": {}}
+    (stage / "a-00000").write_text(json.dumps(forged))
+
+
 @pytest.mark.parametrize(
     ("framework", "forge"),
     [
@@ -94,6 +102,7 @@ def forge_spark(folder: Path, marker: Path) -> None:
         ("tensorflow-cpu", forge_other_network),
         ("h2o", forge_h2o),
         ("spark", forge_spark),
+        ("spark", forge_spark_beside),
     ],
 )
 def test_a_foreign_file_is_refused_and_not_run(

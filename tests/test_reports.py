@@ -317,7 +317,7 @@ def test_a_run_without_records_gets_a_page_that_says_so(tmp_path):
 
 def test_a_run_in_which_nothing_worked_gets_a_page(tmp_path):
     bad = [one for one in EVERYTHING if one.outcome != "ok"]
-    folder = make_run(tmp_path / "bad", bad, {"machine": None, "git": "?", "settings": {"time_limit_s": "soon"}})
+    folder = make_run(tmp_path / "bad", bad, {"machine": {}, "git": {}, "settings": {"time_limit_s": "soon"}})
     assert (
         "train took longer than the 60 s allowed"
         in Markup(page.write(page.make(load.runs([folder])), folder).read_text(encoding="utf-8")).words

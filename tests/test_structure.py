@@ -20,7 +20,9 @@ ALLOWED = {
     "reports": {
         "windows",
         "commandline",
+        "datasets.files",
         "benchmarks.cases",
+        "benchmarks.received",
         "benchmarks.records",
         "benchmarks.runs",
         "benchmarks.statistics",

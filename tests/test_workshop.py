@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import nbformat
 import numpy as np
 import psutil
 import pytest
 import torch
+from jupyter_client import BlockingKernelClient
 from nbclient.exceptions import CellExecutionError
 from torch import nn
 
 from datasets.flowers import SPECIES
+from tests import stranger
 from tests.conftest import missing
 from workshop import checks, own_framework
-from workshop.__main__ import GUIDE, HERE, NEEDS, SOURCES, copied, execute, guide, made
+from workshop.__main__ import GUIDE, HERE, NEEDS, SOURCES, copied, execute, guide, made, runtime_folder
 from workshop.checks import NotYet
 
 
@@ -44,12 +53,18 @@ sys.addaudithook(refuse)
 """
 
 
-@pytest.fixture(autouse=True)
-def without_network(tmp_path_factory, monkeypatch):
-    """Whatever Python the notebooks start reaches this computer alone."""
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory) -> str:
+    """A PYTHONPATH with which Python reaches this computer alone."""
     folder = tmp_path_factory.mktemp("offline")
     (folder / "sitecustomize.py").write_text(WITHOUT_NETWORK)
-    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+
+
+@pytest.fixture(autouse=True)
+def without_network(offline, monkeypatch):
+    """Whatever Python the notebooks start reaches this computer alone."""
+    monkeypatch.setenv("PYTHONPATH", offline)
 
 
 def test_a_notebook_that_asks_the_network_would_fail(copy):
@@ -282,15 +297,23 @@ def test_a_network_that_is_not_there_yet_is_told_with_what_to_run(tmp_path):
         checks.there(tmp_path / "net.pt")
 
 
-@pytest.fixture
-def jupyter(copy: Path, tmp_path: Path):
-    """The address of Jupyter as `nox -s workshop` starts it, on the copy."""
-    log = tmp_path / "jupyter.log"
+@pytest.fixture(scope="module")
+def jupyter(copy: Path, tmp_path_factory, offline):
+    """The server and its address as `nox -s workshop` starts it, on the copy, and its runtime folder."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    log = folder / "jupyter.log"
+    runtime = Path(tempfile.mkdtemp(prefix="jupyter-", dir="/tmp"))  # short enough for the names of sockets
+    runtime.chmod(0o755)
     with log.open("w") as file:
         server = subprocess.Popen(
             [sys.executable, "-m", "workshop", "serve", "--no-browser", "--port=0", "--allow-root"],
             cwd=copy,
-            env=os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path)},  # where Jupyter keeps which tabs were open
+            env=os.environ
+            | {
+                "JUPYTER_CONFIG_DIR": str(folder),  # where Jupyter keeps which tabs were open
+                "JUPYTER_RUNTIME_DIR": str(runtime),
+                "PYTHONPATH": offline,
+            },
             stdout=file,
             stderr=subprocess.STDOUT,
         )
@@ -302,18 +325,121 @@ def jupyter(copy: Path, tmp_path: Path):
             assert server.poll() is None, log.read_text()
             time.sleep(0.1)
         assert found, log.read_text()
-        yield server, found[0]
+        yield server, found[0], runtime
     finally:
         family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
         server.send_signal(signal.SIGINT)
         _, left = psutil.wait_procs(family, timeout=60)
         for process in left:
             process.kill()
+        shutil.rmtree(runtime)
         assert not left, f"after Ctrl-C there are still {left}: {log.read_text()}"
 
 
+STRANGER = """
+import http.client, json, os, socket, sys, time
+port, ports, runtime, pids, target = json.loads(sys.argv[1])
+requests = [
+    ("GET", "/api/contents"), ("GET", "/api/kernels"), ("POST", "/api/kernels"), ("POST", "/api/sessions"),
+    ("POST", "/api/terminals"), ("PUT", "/api/contents/theirs.txt"), ("DELETE", "/api/contents/README.md"),
+    ("GET", "/files/README.md"), ("GET", "/lab"), ("POST", "/api/shutdown"),
+]
+statuses = {}
+for secret in ({}, {"Authorization": "token " + "0" * 48}):
+    for method, path in requests:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request(method, path, body=None if method == "GET" else "{}", headers=secret)
+        answer = connection.getresponse()
+        login = answer.status == 302 and "/login" in (answer.getheader("Location") or "")
+        statuses[f"{method} {path} {bool(secret)}"] = 401 if login else answer.status
+        connection.close()
+
+def frame(content, flags=0):
+    return bytes([flags | 2]) + len(content).to_bytes(8, "big") + content
+
+def connect(port, kind):  # ZeroMQ's protocol
+    peer = socket.create_connection(("127.0.0.1", port), timeout=5)
+    peer.sendall(bytes([255, 0, 0, 0, 0, 0, 0, 0, 1, 127, 3, 0]) + b"NULL".ljust(20, bytes(1)) + bytes(32))
+    peer.sendall(frame(b"\\x05READY\\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind, 4))
+    return peer
+
+peers = []
+for number in ports:
+    try:
+        peers.append(connect(number, b"SUB"))
+        peers[-1].sendall(frame(bytes([1])))
+        peers.append(connect(number, b"DEALER"))
+        header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "1", "version": "5.3"}
+        content = {"code": f"open({target!r}, 'w')", "silent": False, "store_history": False, "allow_stdin": False}
+        parts = [b"<IDS|MSG>", b"", json.dumps(header).encode(), b"{}", b"{}", json.dumps(content).encode()]
+        peers[-1].sendall(b"".join(frame(part, part is not parts[-1]) for part in parts))
+    except OSError:
+        pass
+heard = b""
+until = time.monotonic() + 3
+while time.monotonic() < until:
+    for peer in peers:
+        peer.settimeout(0.05)
+        try:
+            heard += peer.recv(65536)
+        except OSError:
+            pass
+try:
+    listed = os.listdir(runtime)
+except PermissionError:
+    listed = None
+shown = [open(f"/proc/{pid}/cmdline").read() for pid in pids]
+print(json.dumps([statuses, heard.decode("latin-1"), listed, shown]))
+"""
+"""What the second account tries on Jupyter and its kernels. It prints what it was answered, heard and saw."""
+
+
+def test_another_user_reads_and_runs_nothing_in_jupyter_and_its_kernels(jupyter, copy, tmp_path):
+    server, address, runtime = jupyter
+    root, token = address.split("/lab")[0], address.split("token=")[1]
+    tmp_path.chmod(0o777)
+    target = tmp_path / "executed"
+    secret = {"Authorization": f"token {token}"}
+    with urlopen(Request(f"{root}/api/kernels", data=b"{}", headers=secret)) as answer:
+        kernel = json.load(answer)["id"]
+    client = BlockingKernelClient()
+    client.load_connection_file(str(runtime / f"kernel-{kernel}.json"))
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
+    process = psutil.Process(server.pid)
+    family = [process.pid, *(child.pid for child in process.children(recursive=True))]
+    ports = [listener.port for listener in stranger.listeners(process)]
+    api = int(root.rpartition(":")[2])
+    with ThreadPoolExecutor() as pool:
+        told = json.dumps([api, [port for port in ports if port != api], str(runtime), family, str(target)])
+        attempt = pool.submit(stranger.run, STRANGER, told)
+        while not attempt.done():
+            client.execute_interactive("print('confi' + 'dential')", timeout=60, output_hook=lambda message: None)
+    assert attempt.result().returncode == 0, attempt.result().stderr
+    statuses, heard, listed, shown = json.loads(attempt.result().stdout)
+    assert {request: status for request, status in statuses.items() if status not in (401, 403)} == {}
+    assert "confidential" not in heard
+    assert not target.exists()
+    assert listed is None
+    assert not [line for line in shown if token in line]
+    assert (copy / "README.md").exists()
+    assert client.execute_interactive("1", timeout=60)["content"]["status"] == "ok"
+    client.stop_channels()
+    urlopen(Request(f"{root}/api/kernels/{kernel}", headers=secret, method="DELETE")).close()
+
+
+def test_a_runtime_folder_whose_path_is_too_long_for_a_socket_is_replaced_by_a_short_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / ("long" * 20)))
+    folder = Path(runtime_folder())
+    try:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert len(f"{folder}/kernel-{uuid.uuid4()}-ipc-1") <= 103
+    finally:
+        folder.rmdir()
+
+
 def test_jupyter_serves_example1_to_a_browser_which_runs_it_to_its_end(jupyter, browser, copy):
-    server, address = jupyter
+    server, address, _ = jupyter
     listening = [
         one.laddr.ip
         for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))

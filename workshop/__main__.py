@@ -11,12 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from typing import Annotated
 
 import jupytext
 import nbformat
 import typer
+from jupyter_core.paths import jupyter_runtime_dir
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
@@ -115,11 +117,27 @@ def serve(context: typer.Context) -> None:
         *("jupyterlab", "--ip=127.0.0.1", f"--notebook-dir={ROOT}"),
         "--LabApp.default_url=/lab/tree/workshop/README.md",
         f"--LabApp.app_settings_dir={HERE / 'settings'}",
+        # Kernels answer on Unix sockets in a closed folder: on a TCP port, any user could read what cells print.
+        "--KernelManager.transport=ipc",
         "--ServerApp.answer_yes=True",  # Ctrl-C ends it, without asking
         *context.args,
     ]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    os.environ["JUPYTER_RUNTIME_DIR"] = runtime_folder()
     os.execvp(sys.executable, [sys.executable, "-m", *arguments])
+
+
+def runtime_folder() -> str:
+    """Return Jupyter's folder for sockets, keys and tokens, closed to other users: a short one if its own is too long.
+
+    Systems limit the path of a Unix socket, macOS to 103 bytes.
+    """
+    folder = jupyter_runtime_dir()
+    if len(os.fsencode(f"{folder}/kernel-{uuid.uuid4()}-ipc-1")) > 103:
+        return tempfile.mkdtemp(prefix="irisbench-", dir="/tmp")
+    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(folder).chmod(0o700)
+    return folder
 
 
 def made(name: str) -> NotebookNode:

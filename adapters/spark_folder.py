@@ -1,0 +1,189 @@
+"""A model folder of Spark's: checked against what a training here writes, then read stage by stage.
+
+Spark's own reader of pipelines imports the classes that the files name. Here, each stage is read as the class that
+belongs to its name, so no name in a file is ever looked up.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import stat
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from pyspark.ml import PipelineModel
+from pyspark.ml.classification import LogisticRegressionModel, MultilayerPerceptronClassificationModel
+from pyspark.ml.feature import StandardScalerModel
+
+from adapters.base import HIDDEN
+from adapters.errors import ForeignModel
+from commandline import BadInput
+from datasets.files import read_json, read_regular
+
+LAYERS = [4, *HIDDEN["mlp"], 3]
+COLUMNS = {
+    "labelCol": "species",
+    "predictionCol": "prediction",
+    "probabilityCol": "probability",
+    "rawPredictionCol": "rawPrediction",
+}
+
+
+class Kind(NamedTuple):
+    """A stage that a training here makes: its class, and its parameters that are not numbers."""
+
+    model: Any
+    java_class: str
+    fixed: dict[str, Any]
+
+
+KINDS = {
+    "StandardScaler": Kind(
+        StandardScalerModel,
+        "org.apache.spark.ml.feature.StandardScalerModel",
+        {"inputCol": "features", "outputCol": "scaled", "withMean": True, "withStd": True},
+    ),
+    "LogisticRegression": Kind(
+        LogisticRegressionModel,
+        "org.apache.spark.ml.classification.LogisticRegressionModel",
+        COLUMNS | {"featuresCol": "features", "family": "auto", "fitIntercept": True, "standardization": True},
+    ),
+    "MultilayerPerceptronClassifier": Kind(
+        MultilayerPerceptronClassificationModel,
+        "org.apache.spark.ml.classification.MultilayerPerceptronClassificationModel",
+        COLUMNS | {"featuresCol": "scaled", "layers": LAYERS, "solver": "l-bfgs"},
+    ),
+}
+PIPELINES = (["StandardScaler", "MultilayerPerceptronClassifier"], ["LogisticRegression"])
+NUMBERS = {
+    *("aggregationDepth", "blockSize", "elasticNetParam", "maxBlockSizeInMB", "maxIter"),
+    *("regParam", "seed", "stepSize", "threshold", "tol"),
+}
+PIPELINE = "org.apache.spark.ml.PipelineModel"
+COLUMN_CLASSES = {"org.apache.spark.ml.linalg.VectorUDT", "org.apache.spark.ml.linalg.MatrixUDT"}
+
+LARGEST_FILE_BYTES = 1 << 20
+"""A network of 131 weights takes 4 kB."""
+
+STAGE = re.compile(rf"([01])_({'|'.join(KINDS)})_([0-9a-f]{{12}})")
+PART = r"part-00000-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-c000"
+TEXT, PARQUET = re.compile(rf"{PART}\.txt"), re.compile(rf"{PART}\.snappy\.parquet")
+
+Metadata = TypedDict(
+    "Metadata", {"class": str, "uid": str, "paramMap": dict[str, Any], "defaultParamMap": dict[str, Any]}
+)
+
+
+def load(folder: Path) -> PipelineModel:
+    """Return the pipeline that was saved in `folder`. ForeignModel if a training here cannot have written it."""
+    folder = folder.resolve()
+    kinds = _check(folder)
+    stages = [KINDS[kind].model.load(str(stage)) for stage, kind in kinds.items()]
+    for stage in stages:
+        _check_numbers(stage)
+    return PipelineModel(stages)
+
+
+def _check(folder: Path) -> dict[Path, str]:
+    """Return the folder of each stage with its kind. ForeignModel if a file has another name or content than ours."""
+    _expect(folder, {"metadata", "stages"})
+    metadata = _metadata(folder)
+    matches = [STAGE.fullmatch(name) for name in sorted(_names(folder / "stages"))]
+    kinds = {folder / "stages" / match[0]: match[2] for match in matches if match}
+    if len(kinds) < len(matches) or list(kinds.values()) not in PIPELINES:
+        raise ForeignModel(f"{folder / 'stages'} holds other stages than a training here makes")
+    uids = [stage.name.partition("_")[2] for stage in kinds]
+    if (metadata["class"], metadata["paramMap"]) != (PIPELINE, {"stageUids": uids}):
+        raise ForeignModel(f"the pipeline in {folder} is not made of the stages in it")
+    for stage, kind in kinds.items():
+        _expect(stage, {"metadata", "data"})
+        _check_stage(_metadata(stage), kind, stage)
+        _check_data(stage / "data")
+    return kinds
+
+
+def _check_stage(metadata: Metadata, kind: str, stage: Path) -> None:
+    if metadata["class"] != KINDS[kind].java_class:
+        raise ForeignModel(f"{stage} is of the class {metadata['class']}, which no training here makes")
+    parameters = metadata["defaultParamMap"] | metadata["paramMap"]
+    expected = KINDS[kind].fixed | {name: parameters[name] for name in NUMBERS & parameters.keys()}
+    strange = {name for name in NUMBERS & parameters.keys() if type(parameters[name]) not in (int, float)}
+    strange |= {name for name in parameters | expected if parameters.get(name) != expected.get(name)}
+    if strange:
+        raise ForeignModel(f"{stage} has other parameters than a training here sets: {', '.join(sorted(strange))}")
+
+
+def _check_data(folder: Path) -> None:
+    """Check the one row of numbers, whose columns Spark would make as whatever class the file names for them."""
+    content = read_regular(_only_file(folder, PARQUET), LARGEST_FILE_BYTES)
+    try:
+        with pa.parquet.ParquetFile(io.BytesIO(content)) as file:
+            rows = file.metadata.num_rows
+            schema = json.loads((file.metadata.metadata or {})[b"org.apache.spark.sql.parquet.row.metadata"])
+    except (pa.ArrowException, OSError, ValueError, KeyError, RecursionError):
+        raise ForeignModel(f"{folder} holds no Parquet file that Spark wrote") from None
+    if rows != 1 or not COLUMN_CLASSES.issuperset(_classes(schema)):
+        raise ForeignModel(f"{folder} holds other columns than a training here writes")
+
+
+def _classes(node: Any) -> Iterator[str]:
+    """Every class that a schema names, at any depth."""
+    if isinstance(node, dict):
+        yield from ([str(node["class"])] if "class" in node else [])
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _classes(child)
+
+
+def _check_numbers(stage: Any) -> None:
+    """ForeignModel unless a model has the shape of ours and all its numbers are finite."""
+    shapes: list[tuple[int, ...]]
+    if isinstance(stage, StandardScalerModel):
+        arrays, shapes = [stage.mean, stage.std], [(4,), (4,)]
+    elif isinstance(stage, LogisticRegressionModel):
+        arrays, shapes = [stage.coefficientMatrix, stage.interceptVector], [(3, 4), (3,)]
+    else:
+        weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(LAYERS))
+        arrays, shapes = [stage.weights], [(weights,)]
+    values = [array.toArray() for array in arrays]
+    found = [value.shape for value in values]
+    if found != shapes or getattr(stage, "numClasses", 3) != 3:
+        raise ForeignModel(f"its numbers have the shapes {found}; a model for iris has {shapes} and 3 classes")
+    if not all(np.isfinite(value).all() for value in values):
+        raise ForeignModel("it has weights that are not finite numbers")
+
+
+def _metadata(folder: Path) -> Metadata:
+    """The JSON that Spark reads from the folder `metadata`: the first line of whatever files are in there."""
+    try:
+        return read_json(_only_file(folder / "metadata", TEXT), Metadata)
+    except BadInput as problem:
+        raise ForeignModel(str(problem)) from None
+
+
+def _only_file(folder: Path, pattern: re.Pattern[str]) -> Path:
+    """The one file that Spark will read in `folder`, where nothing else lies but its marks and checksums."""
+    parts = [name for name in _names(folder) if pattern.fullmatch(name)]
+    if len(parts) != 1:
+        raise ForeignModel(f"{folder} must hold one file such as Spark writes; it holds {len(parts)}")
+    _expect(folder, {parts[0], f".{parts[0]}.crc", "_SUCCESS", "._SUCCESS.crc"}, stat.S_ISREG)
+    return folder / parts[0]
+
+
+def _expect(folder: Path, names: set[str], kind: Any = stat.S_ISDIR) -> None:
+    """ForeignModel if `folder` holds anything but `names`, or one that is a link or of another kind."""
+    for name in sorted(_names(folder)):
+        if name not in names or not kind((folder / name).lstat().st_mode):
+            raise ForeignModel(f"{folder / name} is nothing that a training here writes")
+
+
+def _names(folder: Path) -> set[str]:
+    if folder.is_symlink() or not folder.is_dir():
+        raise ForeignModel(f"{folder} is missing or no folder")
+    return {entry.name for entry in folder.iterdir()}

@@ -1,0 +1,156 @@
+"""Spark's JVM: no other user can talk to it, it prints nothing here, and it ends with this process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from pyspark import SparkConf, SparkContext
+from pyspark.find_spark_home import _find_spark_home
+from pyspark.java_gateway import launch_gateway
+from pyspark.serializers import UTF8Deserializer, read_int
+from pyspark.sql import SparkSession
+
+from adapters import exit_with_parent
+
+LONGEST_SOCKET_FOLDER = 60
+"""In bytes. A Unix socket's path has at most 103 bytes on macOS, and Spark's socket names take 43 of them."""
+
+EXIT_S = 20.0
+"""Time that the JVM has to exit by itself once it is told to."""
+
+
+class Jvm:
+    """One Spark session in a JVM that belongs to this process. `end` may be called at any time.
+
+    Python and the JVM exchange results through Unix sockets in a folder that only this user can enter. Py4J's port
+    asks for a random secret, as do the ports of Spark itself with `spark.authenticate`. No secret is ever an argument
+    of a command, which other users can read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self._gateway: Any = None
+        self._session: SparkSession | None = None
+        self._short_path: Path | int | None = None
+
+    def start(self, master: str, settings: dict[str, str], log: Path) -> SparkSession:
+        """Start the JVM, which writes to `log`, and return its Spark session."""
+        logging.getLogger().addFilter(_is_not_from_py4j)
+        settings = settings | {
+            "spark.python.unix.domain.socket.enabled": "true",
+            "spark.python.unix.domain.socket.dir": self._socket_folder(),
+        }
+        if master.startswith("local"):  # Spark makes the secret; a cluster has one already, or none
+            settings["spark.authenticate"] = "true"
+        conf = SparkConf().setMaster(master).setAppName("irisbench").setAll(list(settings.items()))
+        port, secret = self._launch(conf, log)
+        self._gateway = _connect(port, secret)
+        before = signal.getsignal(signal.SIGINT)
+        self._session = SparkSession(SparkContext(conf=conf, gateway=self._gateway))
+        if threading.current_thread() is threading.main_thread():
+            # SparkContext's own handler would talk to the JVM in the middle of another call.
+            signal.signal(signal.SIGINT, before)
+        return self._session
+
+    def _launch(self, conf: SparkConf, log: Path) -> tuple[int, str]:
+        """Start the JVM as PySpark does, and return the port and the secret that it writes into a private folder."""
+        command = [os.path.join(_find_spark_home(), "bin", "spark-submit")]
+        for name, value in conf.getAll():
+            command += ["--conf", f"{name}={value}"]
+        private = Path(tempfile.mkdtemp(prefix="gateway-", dir=self._folder))
+        connection = private / "connection"
+        try:
+            with log.open("ab") as output:
+                self._process = subprocess.Popen(
+                    [*command, "pyspark-shell"],
+                    # Where the kernel does not end the JVM with this process, the end of this pipe does.
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=output,
+                    env=os.environ | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_CONNECT_MODE": "0"},
+                    start_new_session=True,  # Ctrl-C is for Python, and would reach the JVM as well
+                    preexec_fn=exit_with_parent.preexec(),
+                )
+            while not connection.exists():
+                if (exit_code := self._process.poll()) is not None:
+                    raise RuntimeError(f"Spark's JVM exited with code {exit_code} as it started")
+                time.sleep(0.02)
+            with connection.open("rb") as file:
+                return read_int(file), UTF8Deserializer().loads(file)
+        finally:
+            shutil.rmtree(private)
+
+    def _socket_folder(self) -> str:
+        """Return a short path to a new folder inside `folder` that only this user can enter."""
+        sockets = tempfile.mkdtemp(prefix="sockets-", dir=self._folder)
+        if len(os.fsencode(sockets)) <= LONGEST_SOCKET_FOLDER:
+            return sockets
+        if Path("/proc/self/fd").is_dir():
+            # Through an open descriptor, so that whoever removes `folder` removes the sockets as well.
+            self._short_path = os.open(sockets, os.O_RDONLY | os.O_DIRECTORY)
+            return f"/proc/{os.getpid()}/fd/{self._short_path}"
+        self._short_path = Path(tempfile.mkdtemp(prefix="irisbench-", dir="/tmp"))
+        return str(self._short_path)
+
+    def kill(self) -> None:
+        """End the JVM at once, without a word to it: a call that was interrupted would get the next call's answer."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def end(self) -> None:
+        """Stop the session and wait until the JVM has exited."""
+        session, self._session = self._session, None
+        process, self._process = self._process, None
+        try:
+            if session is not None and process is not None and process.poll() is None:
+                with suppress(Exception), warnings.catch_warnings(action="ignore"):  # the JVM may die meanwhile
+                    session.stop()
+                    self._gateway.shutdown()
+        finally:
+            if process is not None:
+                _wait(process)
+            if isinstance(self._short_path, int):
+                os.close(self._short_path)
+            elif self._short_path is not None:
+                shutil.rmtree(self._short_path, ignore_errors=True)
+            self._short_path = None
+            # PySpark would give the next session of this process what has just ended.
+            SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
+
+
+def _connect(port: int, secret: str) -> Any:
+    """Return PySpark's gateway to a JVM that runs already."""
+    os.environ |= {"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret}
+    try:
+        return launch_gateway()
+    finally:
+        del os.environ["PYSPARK_GATEWAY_PORT"], os.environ["PYSPARK_GATEWAY_SECRET"]
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        assert process.stdin
+        process.stdin.close()
+        process.wait(EXIT_S)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _is_not_from_py4j(record: logging.LogRecord) -> bool:
+    """Drop what Py4J logs as root. It logs the traceback of every failed call, and the call raises an error as well."""
+    return record.module != "java_gateway"

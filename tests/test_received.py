@@ -1,0 +1,98 @@
+"""A run that was received, or damaged: whatever its files hold, the answer is a report or one line."""
+
+from __future__ import annotations
+
+import io
+import random
+import shutil
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import vl_convert
+from rich.console import Console
+
+from benchmarks import compare
+from benchmarks.records import FILE
+from benchmarks.runs import ENVIRONMENT
+from commandline import BadInput
+from reports import charts, load, page, raw, terminal
+from tests.mutations import damaged
+from tests.test_reports import make_run, record, rich_record
+
+MUTATIONS = 300
+PAGES = 25
+ABOUT = {
+    "run": "made",
+    "started": "2025-11-02T10:00:00+00:00",
+    "command": "python -m benchmarks run",
+    "machine": {"processor": "Some CPU", "cores": 4, "usable_cores": 2, "memory_bytes": 24 * 2**30, "python": "3.11"},
+    "warnings": ["frequency scaling is on"],
+    "java": "17.0.15",
+    "packages": {"numpy": "2.4.6", "pyarrow": "26.0"},
+    "git": {"commit": "0123456789abcdef", "dirty": False},
+    "settings": {"threads": 2, "time_limit_s": 60.0, "memory_limit_bytes": 8 * 2**30, "rounds": 3},
+    "frameworks": {
+        "scikit-learn": {"version": "1.9", "reason": None, "device": "cpu", "format": "skops", "recipe_digest": "50bb"},
+        "h2o": {"version": "3.46", "adoption": {"packages": 7, "megabytes": 312.4, "adapter_lines": 120}},
+        "spark": {"version": "4.3", "adoption": None},
+    },
+}
+RECORDS = [
+    *(
+        record("scikit-learn", rows=rows, times={"train": (2e-6 * rows, 2.1e-6 * rows)})
+        for rows in (10**4, 10**5, 10**6)
+    ),
+    *(rich_record("h2o", launch, 10 * launch, 0.04) for launch in (1, 2)),
+    record("spark", outcome="timeout", phase="train", reason="train took longer than the 60 s allowed"),
+    record("spark", rows=10_000_000, outcome="skipped", reason="1,000,000 rows timed out"),
+    record("pytorch-gpu", outcome="unavailable", reason="no CUDA device"),
+]
+SEEDS = {FILE: 1, ENVIRONMENT: 2}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that is not damaged."""
+    return make_run(tmp_path_factory.mktemp("received") / "whole", RECORDS, ABOUT)
+
+
+def answers(folder: Path, whole: Path, drawn: bool) -> bool:
+    """Whether the folder is a run; then its report is made, with or without charts, and it is compared with another."""
+    try:
+        runs = load.runs([folder])
+    except BadInput as error:
+        assert "\n" not in str(error) and str(error).isprintable()
+        return False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vl_convert, "javascript_bundle", lambda snippet: "")  # holds nothing of the run
+        if not drawn:
+            patch.setattr(charts, "figures", lambda run, contenders: [])
+        report = page.make(runs)
+        if drawn:
+            page.write(report, folder)
+    raw.results_csv(runs)
+    screen = Console(file=io.StringIO(), width=200)
+    terminal.show(report, folder / "report.html", screen)
+    with suppress(BadInput):  # nothing can be compared
+        compare.command(whole, folder, "train", 0.1, screen)
+    assert "\x1b" not in screen.file.getvalue()  # type: ignore[attr-defined]
+    return True
+
+
+@pytest.mark.parametrize("name", [FILE, ENVIRONMENT])
+def test_a_damaged_file_gives_a_report_or_one_line(name: str, whole: Path, tmp_path: Path) -> None:
+    random_ = random.Random(SEEDS[name])
+    text = (whole / name).read_text()
+    readable, failures = 0, []
+    for number in range(MUTATIONS):
+        folder = tmp_path / f"{number}"
+        shutil.copytree(whole, folder)
+        (folder / name).write_bytes(damaged(text, random_))
+        try:
+            readable += answers(folder, whole, drawn=readable < PAGES)
+        except Exception:
+            failures.append(f"{folder / name}: {traceback.format_exc(limit=-3)}")
+    assert not failures, "\n".join(failures)
+    assert PAGES < readable < MUTATIONS - PAGES
