@@ -15,8 +15,6 @@ from typing import NoReturn
 
 import typer
 
-import windows  # noqa: F401 (stops on native Windows)
-
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a command to end: Ctrl-C, `kill`, and the terminal being closed."""
 
