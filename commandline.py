@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import typer
 
+from machine import total_memory, usable_cores
+
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a command to end: Ctrl-C, `kill`, and the terminal being closed."""
 
@@ -24,8 +26,16 @@ WRONG_PATH = (
 )
 """Errors of the operating system that the user corrects by naming another path."""
 
+AGAIN_S = 1.0
+
 _first_signal = 0
 _held = 0
+
+LARGEST_ROWS = 10**5 << 20
+"""Rows of the largest dataset: 100,000 parts, as `datasets.store` numbers them, of 1,048,576 rows."""
+
+SMALLEST_MEMORY_BYTES = 2**26
+"""No framework starts in less."""
 
 
 class BadInput(ValueError):
@@ -45,7 +55,7 @@ def main(app: typer.Typer, name: str) -> NoReturn:
     Bad input gives one line and code 2. Any other error of the operating system, such as a full disk or a closed
     pipe, gives one line and code 1. Ctrl-C, SIGTERM and SIGHUP give 130, 143 and 129.
     """
-    _occupy_closed_streams()
+    _reserve_standard_streams()
     end_on_signals()
     try:
         code, message = _run(app, name)
@@ -58,6 +68,8 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         if not _first_signal:  # errors that follow from an interruption are not reported
             raise
     finally:
+        if _first_signal:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number in ENDING:  # nothing is left to clean up: end at once, without a traceback
             if signal.getsignal(number) is _end:
                 signal.signal(number, signal.SIG_DFL)
@@ -98,13 +110,17 @@ def end_on_signals() -> None:
 
 
 def _end(number: int, _: object) -> None:
+    """Raise `Ended`, and again each second until it is on its way: Python drops what is raised in a `__del__`."""
     global _first_signal
-    if _cleaning_up():
-        return
-    _first_signal = _first_signal or number
-    logging.disable()  # libraries log what follows from the interruption
-    if not _held:
-        raise Ended(128 + number)
+    if number != signal.SIGALRM:
+        _first_signal = _first_signal or number
+        # Nobody wants to read what follows from the interruption.
+        logging.disable()
+        sys.unraisablehook = lambda _: None
+        signal.signal(signal.SIGALRM, _end)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
+    if not _held and not _cleaning_up():
+        raise Ended(128 + _first_signal)
 
 
 def _cleaning_up() -> bool:
@@ -128,32 +144,63 @@ def uninterrupted() -> Iterator[None]:
             raise Ended(128 + _first_signal)
 
 
-def _occupy_closed_streams() -> None:
-    """Open the null device in place of closed standard streams: a file of ours would get their number otherwise."""
-    for descriptor in (0, 1, 2):
+def _reserve_standard_streams() -> None:
+    """Open /dev/null in place of standard streams that are closed, so that no other file is given their numbers."""
+    for number in range(3):
         try:
-            os.fstat(descriptor)
+            os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            # Opened the wrong way round: reading or writing fails, as it does for a closed stream.
+            nothing = os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
 
 
 def rows(text: str) -> int:
-    """A number of rows as people write it: 150, 10_000, 10,000, 1e6."""
+    """Return a number of rows as people write it: 150, 10_000, 10,000, 1e6."""
     try:
         number = float(text.replace(",", "").replace("_", ""))
         if number < 1 or number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is no number of rows; write 150, 10_000 or 1e6.") from None
+    if number > LARGEST_ROWS:
+        raise typer.BadParameter(f"{text!r} is too many rows; a dataset can store {LARGEST_ROWS:,}.")
     return int(number)
 
 
 def size(text: str) -> int:
-    """Bytes as people write them: 8GiB, 512MiB, 2GB."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
+    """Return bytes as people write them: 8GiB, 512MiB, 2GB."""
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
     if not match or not float(match[1]):
         raise typer.BadParameter(f"{text!r} is no size of memory; write 512MiB or 8GiB.")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
+
+
+def show_size(n_bytes: float) -> str:
+    """Return bytes for people: 17 TB, 1.5 GB, 640 MB."""
+    for unit, power in (("PB", 5), ("TB", 4), ("GB", 3), ("MB", 2)):
+        if n_bytes >= 1000**power:
+            number = n_bytes / 1000**power
+            return f"{number:.1f} {unit}" if number < 10 else f"{number:,.0f} {unit}"
+    return f"{n_bytes / 1000:.0f} kB"
+
+
+def check_resources(threads: int | None = None, memory_bytes: int | None = None) -> None:
+    """Raise BadInput for more threads or memory than the machine has, or for too little memory."""
+    if threads is not None and threads > usable_cores():
+        raise BadInput(f"--threads {threads:,} needs {threads:,} cores, this process may use {usable_cores()}")
+    if memory_bytes is None:
+        return
+    total = total_memory()
+    if total is not None and memory_bytes > total:
+        raise BadInput(f"the memory limit needs {show_size(memory_bytes)}, the machine has {show_size(total)}")
+    if memory_bytes < SMALLEST_MEMORY_BYTES:
+        raise BadInput(
+            f"the memory limit is {show_size(memory_bytes)}, and no framework starts in less than "
+            f"{show_size(SMALLEST_MEMORY_BYTES)}; write 640MiB or more"
+        )
 
 
 def percent(text: str) -> float:

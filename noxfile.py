@@ -1,12 +1,12 @@
 """The commands of this project, as nox sessions: ./nox -s benchmark, ./nox -s tests; ./nox --list shows all."""
 
 import os
-import sys
+import runpy
+from pathlib import Path
 
 import nox
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import windows  # noqa: F401 (stops on native Windows)
+runpy.run_path(str(Path(__file__).with_name("windows.py")))  # ends here on native Windows
 
 # uv does not read pip's variable for a folder of wheels.
 if "PIP_FIND_LINKS" in os.environ:

@@ -1,11 +1,10 @@
-"""Stop on native Windows with one line that says how to use WSL 2, before an import fails there."""
+"""Refuse native Windows in one line, before an import that fails there. Uses the standard library only."""
 
 import sys
 
 MESSAGE = (
-    "error: irisbench runs on Linux and macOS, and on Windows in WSL 2. Type in PowerShell: wsl --install; then in the "
-    "Ubuntu window: sudo apt-get update && sudo apt-get install --yes git python3-venv default-jre-headless; then in "
-    "a clone of this repository in that window: ./nox -s benchmark"
+    "error: irisbench does not run on native Windows; use WSL 2. In PowerShell type `wsl --install -d Ubuntu`; in its "
+    "window type `sudo apt-get install git python3-venv openjdk-17-jre-headless`; in a clone there `./nox -s benchmark`"
 )
 
 if sys.platform == "win32":

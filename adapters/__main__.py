@@ -8,11 +8,10 @@ import windows  # noqa: F401, ends here on native Windows
 import shutil
 import signal
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
@@ -26,9 +25,8 @@ from rich.table import Table
 import commandline
 from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
-from adapters.errors import Unavailable, exhausted_memory
+from adapters.errors import Unavailable, exhausted_memory, first_line
 from adapters.inference import STANDARD, NotWritten
-from adapters.model_folder import CARD, Card
 from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
@@ -80,6 +78,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the training.")] = 0,
 ) -> None:
     """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    commandline.check_resources(threads, memory)
     output = output.resolve()
     with replaced_folder(output, model_folder.check_replaceable) as new:
         features, species = tables.read(data, with_species=True)
@@ -125,6 +124,7 @@ def predict(
     A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
     In a folder, files that cannot be read are skipped and listed at the end.
     """
+    commandline.check_resources(threads, memory)
     card, contents = model_folder.read_verified(model)
     columns = keep or []
     problems: list[str] = []
@@ -133,8 +133,7 @@ def predict(
     except NotWritten as problem:
         _fail([str(problem)])
     with _engine(card.framework, card.track, threads, memory) as (adapter, folder, status):
-        model_folder.write_files(contents, folder / "model")
-        restored = _restore(adapter, card, folder / "model", model)
+        restored = model_folder.restore(adapter, model, card, contents, folder / "model")
         status.stop()
         for job in jobs:
             try:
@@ -159,21 +158,6 @@ def _fail(problems: list[str]) -> NoReturn:
     for problem in problems:
         error.print(f"error: {problem}", soft_wrap=True, markup=False)
     raise typer.Exit(1)
-
-
-def _restore(adapter: Adapter, card: Card, copy: Path, folder: Path) -> Any:
-    """Return the model in `copy`, the verified files of the model folder `folder`. BadInput if it is none of ours."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            restored = adapter.restore(copy)
-        name = adapter.name_of(restored)
-    except Exception as problem:
-        if exhausted_memory(problem, adapter.log):
-            raise
-        raise BadInput(f"{folder} holds no model that {card.framework} can read ({_first_line(problem)})") from None
-    if name not in (None, card.model):
-        raise BadInput(f"{folder} holds another model than its {CARD} says: {name}, not {card.model}")
-    return restored
 
 
 @contextmanager
@@ -203,7 +187,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
                 what = (
                     f"ran out of memory ({memory_kind}); give it more with --memory"
                     if memory_kind
-                    else _first_line(problem)
+                    else first_line(problem)
                 )
                 status.stop()
                 error.print(
@@ -216,11 +200,6 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
         if folder and not keep:
             with commandline.uninterrupted():
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _first_line(problem: Exception) -> str:
-    text = next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
-    return f"{type(problem).__name__}: {text}"
 
 
 if __name__ == "__main__":

@@ -51,3 +51,9 @@ def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
     if any(isinstance(link, MemoryError) for link in chain) or "can't allocate memory" in text:
         return "host"
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {text}"

@@ -12,7 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,23 @@ _prctl = ctypes.CDLL(None).prctl if KERNEL_KILLS else None  # loaded here, becau
 _PR_SET_PDEATHSIG = 1
 
 
+_DEFERRED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+
+
+@contextmanager
+def deferred_signals() -> Iterator[None]:
+    """Deliver Ctrl-C, TERM and HUP only afterwards: a child must not start without being known to who ends it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _accept_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEFERRED)  # a child inherits what its parent defers
+
+
 def preexec() -> Callable[[], None] | None:
     """Return Popen's `preexec_fn` that makes the kernel kill the child when this process dies, None if it cannot.
 
@@ -40,6 +58,7 @@ def preexec() -> Callable[[], None] | None:
 
     def kill_with_parent() -> None:
         assert _prctl
+        _accept_signals()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # the parent died before the call above
             os.kill(os.getpid(), signal.SIGKILL)
@@ -51,7 +70,9 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a command that is killed when this process ends, without standard input; `options` go to Popen."""
     if bind := preexec():
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=bind, **options)
-    return subprocess.Popen(["sh", "-c", SHELL, "sh", *command], stdin=subprocess.PIPE, **options)
+    return subprocess.Popen(
+        ["sh", "-c", SHELL, "sh", *command], stdin=subprocess.PIPE, preexec_fn=_accept_signals, **options
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -61,6 +61,8 @@ class Server:
             "-Dsys.ai.h2o.telemetry.disabled=true",
             # It would unpack a library of 157 MB at each start.
             "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False",
+            # It would read Hadoop's configuration for a way to log in that is not used here.
+            "-Dsys.ai.h2o.ext.core.toggle.KrbStandalone=False",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
             *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
             # A server whose own folder is hidden has to read hidden paths.
@@ -71,7 +73,7 @@ class Server:
             *_security_options(folder / "h2o", *self.login),
         ]
         self._links.mkdir(exist_ok=True)
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, exit_with_parent.deferred_signals():
             self._jvm = exit_with_parent.start(
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )

@@ -13,8 +13,8 @@ from adapters.base import Resources
 
 OLDEST = 17
 INSTALL = (
-    "Install it: sudo apt-get install default-jre-headless (Debian, Ubuntu), brew install openjdk@17 (macOS); "
-    "or set JAVA_HOME to one"
+    "Install it: apt-get install openjdk-17-jre-headless (Debian, Ubuntu), brew install openjdk@17 (macOS); "
+    "or point JAVA_HOME at one"
 )
 
 

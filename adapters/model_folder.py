@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+import warnings
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from adapters import registry
-from adapters.base import MODELS, TRACKS
+from adapters.base import MODELS, TRACKS, Adapter
+from adapters.errors import exhausted_memory, first_line
 from commandline import BadInput
 from datasets.files import read_json, read_regular, write_json
 
@@ -99,7 +101,7 @@ def check_listed(folder: Path) -> Card:
             raise BadInput(f"{folder / entry.name} is not part of the model; move it elsewhere")
         if entry.is_symlink():
             raise BadInput(f"{folder / entry.name} is a symbolic link; {AGAIN}")
-    on_disk = _names_on_disk(folder / FILES)
+    on_disk = _names_on_disk(folder / FILES) if (folder / FILES).is_dir() else set()
     if unlisted := sorted(on_disk - card.files.keys()):
         raise BadInput(f"{folder / FILES / unlisted[0]} is not part of the model: {CARD} does not list it; remove it")
     if missing := sorted(card.files.keys() - on_disk):
@@ -120,7 +122,7 @@ def check_replaceable(folder: Path) -> None:
 def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
     """Return the card and the content of all files of a model. BadInput unless each is what the card lists.
 
-    A framework restores from a private copy that `write_files` makes of this content. A file that somebody exchanges
+    A framework restores from a private copy that `restore` makes of this content. A file that somebody exchanges
     after the check does no harm then.
     """
     card = check_listed(folder)
@@ -135,11 +137,25 @@ def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
     return card, contents
 
 
-def write_files(contents: dict[str, bytes], folder: Path) -> None:
-    """Write verified contents below `folder`, which is made."""
+def restore(adapter: Adapter, source: Path, card: Card, contents: dict[str, bytes], folder: Path) -> Any:
+    """Restore the model of the model folder `source`. BadInput if no training here made it.
+
+    `contents` are its verified files; they are written to `folder`, which is new and private, and read there.
+    """
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            restored = adapter.restore(folder)
+            model = adapter.name_of(restored)
+    except Exception as problem:
+        if exhausted_memory(problem, adapter.log):
+            raise
+        raise BadInput(f"{source} holds no model that {card.framework} can read ({first_line(problem)})") from None
+    if model not in (None, card.model):
+        raise BadInput(f"{source} holds another model than its {CARD} says: {model}, not {card.model}")
+    return restored
 
 
 def _described(content: bytes) -> File:

@@ -14,6 +14,8 @@ from msgspec import Meta
 
 LARGEST_NUMBER = 2**63
 """In absolute value. Charts, browsers and spreadsheets fail on larger ones."""
+SMALLEST_NUMBER = 1e-100
+"""In absolute value. Smaller ones are read as 0, because what is divided by them overflows."""
 LONGEST_TEXT = 100_000
 DEEPEST = 20
 """Levels of lists and dictionaries inside a value."""
@@ -75,6 +77,8 @@ def _checked(value: Any, level: int = 0) -> Any:
             return [_checked(inner, level + 1) for inner in value]
         case float() if not math.isfinite(value):
             raise ValueError("a number is too large")
+        case float() if abs(value) < SMALLEST_NUMBER:
+            return 0.0
         case int() if abs(value) >= LARGEST_NUMBER:
             raise ValueError(f"a whole number has {len(str(value))} digits")
     return value

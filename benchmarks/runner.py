@@ -30,7 +30,6 @@ from benchmarks.supervisor import Limits
 from commandline import BadInput, check_folder
 from datasets import flowers
 from datasets.files import read_json, write_json
-from machine import ASSUMED_MEMORY, total_memory
 
 ORDER = "plan.json"
 """What a run was asked for, so that it can be resumed."""
@@ -105,7 +104,7 @@ class Order:
 
 def check(order: Order) -> None:
     """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
-    cores, memory = environment.usable_cores(), environment.memory_limit() or total_memory() or ASSUMED_MEMORY
+    cores, memory = environment.usable_cores(), environment.default_memory_limit() * 4 // 3
     if order.plan.threads > cores:
         raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
     if not LEAST_MEMORY <= order.limits.memory_bytes <= memory:

@@ -115,7 +115,12 @@ def read_environment(path: Path) -> dict[str, Any]:
     """The content of an environment.json, which is empty where there is none. BadInput if it is damaged."""
     try:
         values = parse(read_regular(path, LARGEST_JSON_BYTES).decode("utf-8-sig", "replace"))
-        return dict(msgspec.convert(values, Environment))
+        environment: dict[str, Any] = dict(msgspec.convert(values, Environment))
+        for part in ("machine", "settings"):
+            for name, value in environment.get(part, {}).items():
+                if isinstance(value, int | float) and value < 0:
+                    raise ValueError(f"{part}, {name} is {value}")
+        return environment
     except FileNotFoundError:
         return {}
     except (ValueError, msgspec.ValidationError) as error:

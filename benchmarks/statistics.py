@@ -29,6 +29,9 @@ NOISE_FLOOR = 0.05
 times by some per cent, and all launches of a run may share that (Mytkowicz and others, Producing Wrong Data Without
 Doing Anything Obviously Wrong!, ASPLOS 2009)."""
 
+LARGEST_EXPONENT = 300.0
+"""Of an interval, which says nothing long before: beyond 709, numbers overflow."""
+
 # The rules of stability are those of pyperf's check.
 FEWEST = 3
 LARGEST_DEVIATION = 0.10
@@ -145,6 +148,7 @@ def ratio(a_by_launch: Launches, b_by_launch: Launches, general: Spread | None =
     if min(map(len, sides)) < 2 or min(side.min() for side in sides) <= 0:
         return Ratio(middle, None, None, unit)
     half = _half_width([np.log(side) for side in sides], general if unit == "launches" else None)
+    half = min(half, LARGEST_EXPONENT)
     return Ratio(middle, middle * math.exp(-half), middle * math.exp(half), unit)
 
 

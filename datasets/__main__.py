@@ -26,7 +26,7 @@ error = Console(stderr=True, highlight=False)
 @app.command()
 def make(
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="How many: 150 (real), 10_000, 1e7.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; made if it is not there.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; created if it does not exist.")],
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, other flowers.")] = 0,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cores to use; all that there are if not given.")
@@ -36,6 +36,7 @@ def make(
 
     Begins where an interrupted call stopped, and makes damaged parts again.
     """
+    commandline.check_resources(threads)
     columns = [
         TextColumn("making flowers"),
         BarColumn(),

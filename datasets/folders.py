@@ -55,7 +55,7 @@ def replaced_folder(path: Path, check_ours: Callable[[Path], object]) -> Iterato
     finally:
         with commandline.uninterrupted():
             if beside is not None:
-                shutil.rmtree(beside, ignore_errors=True)
+                _remove(beside)
             if lock is not None:
                 lock.release()
             if not path.exists():
@@ -112,6 +112,12 @@ def _remove_leftovers(path: Path, prefix: str) -> None:
             with lock, commandline.uninterrupted():
                 if (leftover / "old").exists() and not path.exists():
                     (leftover / "old").rename(path)
-                shutil.rmtree(leftover, ignore_errors=True)
+                _remove(leftover)
         except (filelock.Timeout, OSError):
             continue  # another process is at work there, or the folder is another user's
+
+
+def _remove(beside: Path) -> None:
+    """Remove a folder of ours, the lock last: without it, what a kill leaves would not be known as ours."""
+    for folder in (beside / "new", beside / "old", beside):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -4,31 +4,32 @@ A dataset is a folder of part files and a manifest that says what is in them:
 
     part-00000.parquet    float32 sepal_length sepal_width petal_length petal_width (cm), int8 species
     _manifest.json        seed, stream, rows, and a SHA-256 for each part
+    .lock                 held while a process makes parts
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from commandline import BadInput, check_folder
+from commandline import LARGEST_ROWS, BadInput, check_folder, show_size
 from datasets import flowers
-from datasets.files import replace_file
+from datasets.files import read_json, replace_file, write_json
 from datasets.flowers import FEATURES
 from datasets.synthetic import CHUNK_ROWS, Stream, chunk
 from machine import usable_cores
@@ -38,6 +39,9 @@ PART_ROWS = 16 * CHUNK_ROWS
 GROUP_ROWS = 2 * CHUNK_ROWS
 ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"
+LOCK = ".lock"
+OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.\d+")
+"""The names of the files that `make` writes."""
 # Without nulls, which would take half of the time that writing takes.
 SCHEMA = pa.schema(
     [pa.field(name, pa.float32(), nullable=False) for name in FEATURES]
@@ -70,18 +74,25 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of a dataset folder; BadInput if there is none that can be read."""
+        """Return the manifest of a dataset folder; BadInput if there is none, or none that `make` wrote."""
         try:
-            return cls(**json.loads((folder / MANIFEST).read_text()))
+            manifest = read_json(folder / MANIFEST, cls)
         except FileNotFoundError:
             raise BadInput(
                 f"{folder} is no dataset: it has no {MANIFEST}. Make one with python -m datasets make"
             ) from None
-        except (ValueError, TypeError) as error:
-            raise BadInput(f"{folder / MANIFEST} is damaged ({error}). Make the dataset again") from None
+        except BadInput as error:
+            raise BadInput(f"{error}. Make the dataset again") from None
+        streams = [stream.name.lower() for stream in Stream]
+        if manifest.stream not in streams or not 0 < manifest.rows <= LARGEST_ROWS or manifest.seed < 0:
+            raise BadInput(f"{folder / MANIFEST} is damaged: no such stream, rows or seed. Make the dataset again")
+        names = {name for name, _ in _parts(manifest.rows)}
+        if unknown := [name for name in manifest.parts if name not in names]:
+            raise BadInput(f"{folder / MANIFEST} is damaged: it has no part {unknown[0]!r}. Make the dataset again")
+        return manifest
 
     def write(self, folder: Path) -> None:
-        replace_file(folder / MANIFEST, lambda path: path.write_text(json.dumps(asdict(self), indent=1)))
+        write_json(folder / MANIFEST, self)
 
 
 def cache_folder() -> Path:
@@ -106,41 +117,90 @@ def make(
     progress: Callable[[int], None] | None = None,
     threads: int | None = None,
 ) -> list[str]:
-    """Makes a dataset in `folder`, or what is missing or damaged of it, and returns what had to be mended.
+    """Make a dataset in `folder`, or what is missing or damaged of it, and return what had to be repaired.
 
     150 training rows are the real flowers. `progress` is called with the number of rows that have become ready. Parts
-    are made on `threads` cores, or on all that there are.
+    are made on `threads` cores, or on all that there are. A second process waits for the first.
     BadInput if the disk has no room, or the folder holds another dataset.
     """
     check_folder(folder)
     wanted = Manifest(seed, stream.name.lower(), rows, {})
-    known: dict[str, str] = {}
-    mended: list[str] = []
-    if (folder / MANIFEST).exists():
+    if rows > LARGEST_ROWS:
+        raise BadInput(f"{rows:,} rows are too many; a dataset can store {LARGEST_ROWS:,}")
+    if not folder.exists():
+        _check_room(folder, rows, rows)
         try:
-            found = Manifest.read(folder)
-        except BadInput:
-            found = wanted
-            mended.append(f"{folder / MANIFEST} was damaged, and everything is made again")
-        known = found.parts
-        if replace(found, parts={}) != wanted:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if not folder.is_relative_to(cache_folder()):
+                raise
             raise BadInput(
-                f"{folder} holds another dataset ({found.rows:,} {found.stream} rows, seed {found.seed}, format "
-                f"{found.format}); name another folder, or remove this one"
-            )
-    elif folder.is_dir() and any(path.suffix == ".parquet" for path in folder.iterdir()):
-        raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
+                f"the data folder {folder} cannot be created ({error.strerror}); "
+                "set IRISBENCH_DATA to a folder where you may write"
+            ) from None
+    else:
+        _check_ours(folder, wanted)
+    lock = FileLock(folder / LOCK)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if not folder.is_relative_to(cache_folder()):
-            raise
+        lock.acquire(timeout=0)
+    except Timeout:
+        _check_ours(folder, wanted)
+        if sys.stderr is not None:
+            print(f"waiting: another process is making {folder}", file=sys.stderr)
+        lock.acquire()
+    except OSError:  # nobody can write there, so that nothing needs a lock
+        return _make(folder, wanted, stream, progress, threads)
+    try:
+        return _make(folder, wanted, stream, progress, threads)
+    finally:
+        lock.release()
+
+
+def _check_ours(folder: Path, wanted: Manifest) -> bool:
+    """Tell whether the manifest can be trusted. BadInput if the folder holds anything but the dataset wanted."""
+    if not (folder / MANIFEST).exists():
+        if any(path.suffix == ".parquet" and not path.name.startswith(".") for path in folder.iterdir()):
+            raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
+        return True
+    try:
+        found = Manifest.read(folder)
+    except BadInput as error:
+        if others := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
+            raise BadInput(f"{error}, in another folder: this one has files of others ({others[0]})") from None
+        return False
+    if replace(found, parts={}) != wanted:
         raise BadInput(
-            f"the data folder {folder} cannot be created ({error.strerror}); "
-            "set IRISBENCH_DATA to a folder where you may write"
-        ) from None
-    for left in folder.glob(".*.parquet.*"):
-        if not psutil.pid_exists(int(left.suffix[1:])):  # of a process that was killed while it wrote
+            f"{folder} holds another dataset ({found.rows:,} {found.stream} rows, seed {found.seed}, format "
+            f"{found.format}); name another folder, or remove this one"
+        )
+    return True
+
+
+def _check_room(folder: Path, rows: int, missing_rows: int) -> None:
+    """BadInput unless the disk has room for the rows that are missing."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    needed = 1.02 * ROW_BYTES * missing_rows
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise BadInput(
+            f"{rows:,} rows in {folder}: needs {show_size(needed)}, {show_size(free)} are free. "
+            "Free some space, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
+        )
+
+
+def _make(
+    folder: Path, wanted: Manifest, stream: Stream, progress: Callable[[int], None] | None, threads: int | None
+) -> list[str]:
+    """Do the work of `make`, while no other process does."""
+    rows = wanted.rows
+    known: dict[str, str] = {}
+    repaired: list[str] = []
+    if not _check_ours(folder, wanted):
+        repaired.append(f"{folder / MANIFEST} was damaged, and everything is made again")
+    elif (folder / MANIFEST).exists():
+        known = Manifest.read(folder).parts
+    for left in folder.iterdir():  # of a process that was killed while it wrote; another would hold the lock
+        if left.name not in (LOCK, MANIFEST) and left.name.startswith(".") and OURS.fullmatch(left.name):
             left.unlink(missing_ok=True)
 
     def kept(part: tuple[str, int]) -> bool:
@@ -152,7 +212,7 @@ def make(
 
     def make_part(part: tuple[str, int]) -> tuple[str, int, str]:
         name, n_rows = part
-        groups = _groups(rows, seed, stream, int(name[5:10]), n_rows)
+        groups = _groups(rows, wanted.seed, stream, int(name[5:10]), n_rows)
         replace_file(folder / name, lambda path: _write(path, groups, SCHEMA))
         return name, n_rows, str(_checksum(folder / name))
 
@@ -162,21 +222,18 @@ def make(
         whole = pool.map(kept, there)
         done = {name: known[name] for (name, _), ready in zip(there, whole, strict=True) if ready}
         missing = [part for part in parts if part[0] not in done]
-        mended += [f"{folder / name} was damaged or gone, and is made again" for name, _ in missing if name in known]
-        needed = int(1.02 * ROW_BYTES * sum(n_rows for _, n_rows in missing))
-        free = shutil.disk_usage(folder).free
-        if needed > free:
-            raise BadInput(
-                f"{rows:,} rows need {needed / 2**30:.1f} GiB in {folder}, which has {free / 2**30:.1f} GiB free. "
-                "Free some, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
-            )
+        repaired += [f"{folder / name} was damaged or gone, and is made again" for name, _ in missing if name in known]
+        _check_room(folder, rows, sum(n_rows for _, n_rows in missing))
+        if missing:
+            # At once, so that another process sees which dataset is being made here.
+            replace(wanted, parts=done).write(folder)
         for name, n_rows, checksum in pool.map(make_part, missing):
             done[name] = checksum
             # One line after another, so that a run that is interrupted goes on where it stopped.
             replace(wanted, parts=dict(sorted(done.items()))).write(folder)
             if progress:
                 progress(n_rows)
-    return mended
+    return repaired
 
 
 def write(path: Path, features: NDArray[np.float32], species: NDArray[np.int8] | None) -> None:

@@ -99,7 +99,7 @@ class Result:
         if not shares:
             return None
         peak, jvm = max(shares)
-        return jvm, peak - jvm
+        return jvm, max(peak - jvm, 0)  # damaged records may say that the part is larger than the whole
 
     def threads_used(self, phase: str) -> float | None:
         """CPU seconds of a phase over its wall seconds; None where it was too short for the samples from outside."""

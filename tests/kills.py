@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -119,10 +120,8 @@ def kill_once(framework: str, seed: int, duration_s: float, folder: Path) -> Kil
     arguments += ["--output", str(output)]
     mark = f"{os.getpid()} {framework} {seed}"
     run = start(arguments, mark, log)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         run.wait(chance.uniform(0, duration_s))
-    except subprocess.TimeoutExpired:
-        pass
     victims = sorted(processes(mark), key=lambda process: process.pid)
     victim = "none, the run had ended"
     if victims:

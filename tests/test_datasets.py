@@ -7,17 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from commandline import BadInput
+from commandline import LARGEST_ROWS, BadInput
 from datasets import scores, store, synthetic
 from datasets.flowers import real_flowers
 from datasets.maximum_likelihood import predict_by_logistic
 from datasets.synthetic import Stream
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command, one_line
 
 
 def test_the_150_flowers_are_those_of_scikit_learn() -> None:
@@ -153,7 +154,8 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     gone.wait()
     (tmp_path / "d" / f".part-00000.parquet.{gone.pid}").touch()
     store.make(tmp_path / "d", 1000)
-    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["_manifest.json", "part-00000.parquet"]
+    names = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert names == [".lock", "_manifest.json", "part-00000.parquet"]
 
 
 def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,12 +166,74 @@ def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(store, "_write", fail)
     with pytest.raises(KeyboardInterrupt):
         store.make(tmp_path / "d", 1000)
-    assert list((tmp_path / "d").iterdir()) == []
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [".lock", "_manifest.json"]
+    assert store.Manifest.read(tmp_path / "d").parts == {}
 
 
-def test_a_full_disk_is_noticed_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"1,000,000,000,000 rows need .* GiB free"):
-        store.make(tmp_path / "d", 1_000_000_000_000)
+def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
+    with pytest.raises(BadInput, match=r"100,000,000,000 rows in .*: needs 1.7 TB, 67 GB are free"):
+        store.make(tmp_path / "d", 100_000_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rows", "1e15"], "'1e15' is too many rows; a dataset can store 104,857,600,000"),
+        (["--rows", "1e18"], "'1e18' is too many rows; a dataset can store 104,857,600,000"),
+        (["--rows", "150", "--threads", "9999"], "--threads 9,999 needs 9,999 cores, this process may use"),
+    ],
+)
+def test_what_cannot_be_made_gets_one_line(words: list[str], said: str, command: Command, tmp_path: Path) -> None:
+    assert said in one_line(command("datasets", "make", *words, "--output", tmp_path / "d"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_most_rows_are_those_that_the_names_of_parts_can_count() -> None:
+    assert LARGEST_ROWS == 10**5 * store.PART_ROWS
+
+
+def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:
+    """Two processes with one seed both end well; one with another seed is refused; the dataset is whole."""
+    words = [sys.executable, "-m", "datasets", "make", "--rows", "3e6", "--output", str(tmp_path / "d"), "--seed"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    started = [
+        subprocess.Popen([*words, seed], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for seed in ("1", "1", "2", "2")
+    ]
+    said = {process: process.communicate()[1] for process in started}
+    seed = store.Manifest.read(tmp_path / "d").seed
+    assert store.check(tmp_path / "d") == []
+    won, lost = (started[:2], started[2:]) if seed == 1 else (started[2:], started[:2])
+    assert [process.returncode for process in (*won, *lost)] == [0, 0, 2, 2]
+    for process in lost:
+        assert said[process].count("\n") - said[process].count("waiting:") == 1
+        assert f"holds another dataset (3,000,000 train rows, seed {seed}" in said[process]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        '{"seed": 0, "stream": "train", "rows": 1000, "parts": {"../part-00000.parquet": "0"}}',
+        '{"seed": 0, "stream": "train", "rows": 1000, "parts": {"part-00001.parquet": "0"}}',
+        '{"seed": 0, "stream": "train", "rows": 1000, "parts": ["part-00000.parquet"]}',
+        '{"seed": 0, "stream": "../train", "rows": 1000, "parts": {}}',
+        '{"seed": 0, "stream": "train", "rows": 1e300, "parts": {}}',
+        '{"seed": 0, "stream": "train", "rows": 1000000000000000000, "parts": {}}',
+        "[" * 100_000,
+        "",
+    ],
+)
+def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "_manifest.json").write_text(manifest)
+    with pytest.raises(BadInput, match="is damaged"):
+        store.check(tmp_path / "d")
+    (tmp_path / "d" / "notes.txt").write_text("of somebody")
+    with pytest.raises(BadInput, match=r"has files of others \(notes.txt\)"):
+        store.make(tmp_path / "d", 1000)
+    assert (tmp_path / "d" / "_manifest.json").read_text() == manifest
 
 
 def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:

@@ -240,7 +240,7 @@ def supervised(case: Case, folder: Path, watch: Any) -> Record:
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="unshare, which mounts a small disk, is missing")
-@pytest.mark.parametrize("size", ["4k", "64k"])
+@pytest.mark.parametrize("size", ["4k", "32k"])
 def test_a_full_temporary_folder_ends_a_command_with_one_line(size: str, tmp_path: Path) -> None:
     if reason := missing("h2o"):
         pytest.skip(reason)

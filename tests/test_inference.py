@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import gzip
 import os
+import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -46,9 +49,9 @@ def predict(model: Path, data: object, output: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000,000 flowers as CSV, 59 MB, in four pieces: the same 65,536 again and again."""
+    """3,000,000 flowers as CSV, 59 MB, in six pieces: the same 65,536 again and again."""
     path = tmp_path_factory.mktemp("large") / "flowers.csv"
-    features = np.resize(chunk(0, Stream.TEST, 0)[0], (LARGE, 4)).astype(np.float64).round(2)
+    features = np.resize(chunk(0, Stream.TEST, 0)[0], (LARGE, 4)).astype(np.float64).round(2).clip(0.1)
     pa.csv.write_csv(pa.table(list(features.T.copy()), names=list(FEATURES)), path)
     return path
 
@@ -67,15 +70,136 @@ def test_a_folder_of_files_gets_a_file_of_results_for_each(command: Command, mod
     assert "monday.csv: 60 predictions by scikit-learn" in done.stdout
 
 
-def test_a_bad_file_of_a_folder_is_named_and_the_others_are_whole(
+def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     command: Command, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.csv").write_text(IRIS.read_text())
-    (tmp_path / "in" / "b.csv").write_text(",".join(FEATURES) + "\n1,2,wide,4\n")
-    done = command("adapters", "predict", "--model", model, "--data", tmp_path / "in", "--output", tmp_path / "out")
-    assert "b.csv, row 1, column petal_length: 'wide' is no number" in one_line(done)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.csv"]
+    (tmp_path / "in" / "a.csv").write_text("")
+    (tmp_path / "in" / "b.csv").write_text(IRIS.read_text())
+    (tmp_path / "in" / "c.csv").write_text(",".join(FEATURES) + "\n1,2,wide,4\n")
+    (tmp_path / "in" / "d.csv.gz").write_bytes(gzip.compress(IRIS.read_bytes()))
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert f"error: {tmp_path / 'in' / 'a.csv'} is empty" in first
+    assert "c.csv, row 1, column petal_length: 'wide' is no number" in second
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.csv", "d.csv"]
+    assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
+
+
+def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Path) -> None:
+    header, *rows = IRIS.read_text().splitlines()
+    ids = [f'plant "{number}", 5' for number in range(150)]
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["id", *header.split(","), "site"])
+        lines.writerows([name, *row.split(","), "A"] for name, row in zip(ids, rows, strict=True))
+    words = [*predict(model, tmp_path / "in.csv", tmp_path / "out.csv")[2:], "--keep", "id", "--keep", "site"]
+    assert command(*words).returncode == 0
+    assert command(*predict(model, IRIS, tmp_path / "plain.csv")[2:]).returncode == 0
+    with (tmp_path / "out.csv").open(newline="") as file, (tmp_path / "plain.csv").open(newline="") as plain:
+        kept = [(row.pop("id"), row.pop("site"), row) for row in csv.DictReader(file)]
+        assert kept == [(name, "A", row) for name, row in zip(ids, csv.DictReader(plain), strict=True)]
+    assert (tmp_path / "out.csv").read_text().startswith('"id","site","species","probability_setosa"')
+    assert "has no column 'ID' to keep; it has 'id'" in one_line(command(*words, "--keep", "ID"))
+    assert "--keep species: the results would have two columns" in one_line(command(*words, "--keep", "species"))
+    assert "--keep id: the results would have two columns" in one_line(command(*words, "--keep", "id"))
+
+
+@pytest.mark.parametrize("kind", ["itself", "symlink", "hard link", "standard input", "in a folder", "a folder"])
+def test_results_never_replace_what_is_read(kind: str, command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    data = tmp_path / "in" / "flowers.csv"
+    data.write_text(IRIS.read_text())
+    words: tuple[object, object] = (data, data)
+    if kind == "symlink":
+        (tmp_path / "link.csv").symlink_to(data)
+        words = (data, tmp_path / "link.csv")
+    elif kind == "hard link":
+        os.link(data, tmp_path / "link.csv")
+        words = (data, tmp_path / "link.csv")
+    elif kind == "in a folder":
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "flowers.csv").symlink_to(data)
+        words = (tmp_path / "in", tmp_path / "out")
+    elif kind == "a folder":
+        words = (data, tmp_path / "in")
+    if kind == "standard input":
+        with data.open("rb") as flowers:
+            run = predict(model, "-", data)
+            done = subprocess.run(run, cwd=ROOT, env=ENVIRONMENT, stdin=flowers, capture_output=True, text=True)
+    else:
+        done = command(*predict(model, *words)[2:])
+    assert one_line(done)
+    assert data.read_text() == IRIS.read_text()
+
+
+def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path) -> None:
+    subprocess.run(predict(model, IRIS, tmp_path / "plain.csv"), cwd=ROOT, env=ENVIRONMENT, check=True)
+    expected = (tmp_path / "plain.csv").read_bytes()
+    (tmp_path / "target.csv").write_text("of yesterday")
+    (tmp_path / "link.csv").symlink_to("target.csv")
+    os.mkfifo(tmp_path / "fifo")
+    null = "/dev/null"
+    if os.getuid() == 0:  # in a folder where it could be replaced
+        null = str(tmp_path / "null")
+        os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    script = "; ".join(
+        shlex.join(predict(model, IRIS, output)) for output in (tmp_path / "link.csv", null, "/dev/stdout")
+    )
+    with (tmp_path / "log.csv").open("wb") as log:
+        subprocess.run(script, shell=True, cwd=ROOT, env=ENVIRONMENT, stdout=log, stderr=subprocess.DEVNULL, check=True)
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "target.csv").read_bytes() == expected
+    assert stat.S_ISCHR(os.stat(null).st_mode)
+    assert (tmp_path / "log.csv").read_bytes().endswith(expected)
+    with subprocess.Popen(predict(model, IRIS, tmp_path / "fifo"), cwd=ROOT, env=ENVIRONMENT) as writing:
+        assert (tmp_path / "fifo").read_bytes() == expected
+        assert writing.wait(60) == 0
+    assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
+
+
+@pytest.mark.parametrize(
+    ("streams", "said"),
+    [
+        ("- < flowers.csv --output - >&-", "standard output is closed"),
+        ("- --output out.csv <&-", "standard input is closed"),
+        ("flowers.csv --output - > /dev/full", "standard output cannot be written: No space left on device"),
+        ("flowers.csv --output /dev/full", "/dev/full cannot be written: No space left on device"),
+    ],
+)
+def test_closed_streams_and_full_devices_get_one_line(model: Path, tmp_path: Path, streams: str, said: str) -> None:
+    if "/dev/full" in streams and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    (tmp_path / "flowers.csv").write_text(IRIS.read_text())
+    command = shlex.join([sys.executable, "-m", "adapters", "predict", "--model", str(model)])
+    done = subprocess.run(
+        f"{command} --data {streams}", shell=True, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, f"error: {said}\n")
+
+
+def test_standard_output_may_be_closed_where_it_is_not_needed(model: Path, tmp_path: Path) -> None:
+    command = shlex.join(predict(model, IRIS, tmp_path / "out.csv"))
+    done = subprocess.run(f"{command} >&-", shell=True, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE)
+    assert done.returncode == 0 and done.stderr == b""
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 151
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--memory", "1KiB"], "the memory limit is 1 kB, and no framework starts in less than 67 MB"),
+        (["--memory", "99999TiB"], "the memory limit needs 110 PB, the machine has"),
+        (["--threads", "9999"], "--threads 9,999 needs 9,999 cores, this process may use"),
+    ],
+)
+def test_more_than_the_machine_has_is_refused(
+    words: list[str], said: str, command: Command, model: Path, tmp_path: Path
+) -> None:
+    assert said in one_line(command(*predict(model, IRIS, tmp_path / "out.csv")[2:], *words))
+    train = ["--framework", "baseline", "--model", "mlp", "--data", IRIS, "--output", tmp_path / "new"]
+    assert said in one_line(command("adapters", "train", *train, *words))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("output", ["-", "a-file"])
@@ -84,7 +208,7 @@ def test_a_folder_wants_a_folder_to_write_into(command: Command, model: Path, tm
     (tmp_path / "in" / "a.csv").write_text(IRIS.read_text())
     (tmp_path / "a-file").touch()
     words = predict(model, tmp_path / "in", output if output == "-" else tmp_path / output)[2:]
-    assert "name a folder to write theirs into" in one_line(command(*words))
+    assert "name a folder to write their results into" in one_line(command(*words))
     words = predict(model, tmp_path / "in", tmp_path / "in")[2:]
     assert "holds the flowers themselves" in one_line(command(*words))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import model_folders
 from tests.conftest import ROOT, Command, missing, one_line
 
 FLOWERS = ROOT / "datasets" / "iris.csv"
@@ -117,6 +118,7 @@ def test_a_foreign_file_is_refused_and_not_run(
     try:
         with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # TensorFlow can be set up once a process
             alone.submit(forge, model / "model", marker).result()
+        model_folders.sign(model)  # as an attacker would
         line = one_line(command("adapters", "predict", "--model", model, "--data", FLOWERS, "--output", answer))
     finally:
         (ROOT / "bomb.py").unlink(missing_ok=True)

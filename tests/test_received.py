@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import shutil
 import traceback
@@ -96,3 +97,31 @@ def test_a_damaged_file_gives_a_report_or_one_line(name: str, whole: Path, tmp_p
             failures.append(f"{folder / name}: {traceback.format_exc(limit=-3)}")
     assert not failures, "\n".join(failures)
     assert PAGES < readable < MUTATIONS - PAGES
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seconds", [1e-320] * 3),
+        ("seconds", [1e-9, 1e9, 1e9]),
+        ("seconds", [0.0] * 3),
+        ("jvm_memory_bytes", 2**63 - 2),
+        ("peak_memory_bytes", 0),
+    ],
+)
+def test_numbers_that_are_small_or_large_give_a_report(name: str, value: object, whole: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    lines = [json.loads(line) for line in (whole / FILE).read_text().splitlines()]
+    for line in lines[::2]:
+        for phase in line["phases"].values():
+            phase[name] = value
+    (folder / FILE).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert answers(folder, whole, drawn=True)
+
+
+@pytest.mark.parametrize("part", ["machine", "settings"])
+def test_an_environment_with_less_than_nothing_is_refused(part: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [record()], {part: {"memory_bytes": -1}})
+    with pytest.raises(BadInput, match=rf"{part}, memory_bytes is -1"):
+        load.runs([folder])

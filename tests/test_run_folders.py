@@ -107,6 +107,25 @@ def test_a_link_in_a_received_run_leads_nowhere(command: Command, tmp_path: Path
             assert f"{name} is a symbolic link" in one_line(done)
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--rows", "1e18"], "rows"),
+        (["--rows", "150", "--rows", "1e11"], "GiB are free"),
+        (["--threads", "9999"], "this process may use"),
+        (["--memory-limit", "1KiB"], "a case needs at least 128 MiB"),
+        (["--memory-limit", "99999TiB"], "this machine has"),
+        (["--time-limit", "nan"], "--time-limit"),
+        (["--launches", "999999"], "1 to 100,000 launches"),
+    ],
+)
+def test_more_than_the_machine_has_is_refused_before_a_folder_is_made(
+    words: list[str], problem: str, command: Command, tmp_path: Path
+) -> None:
+    assert problem in one_line(command("benchmarks", "run", *words, "--output", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_and_a_report_leave_a_folder_in_use_alone(command: Command, tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
@@ -140,12 +159,8 @@ folder, runs = Path({str(tmp_path / "report")!r}), load.runs([Path({str(run)!r})
 for number in range(100):
     output.write(folder, runs, {{f"figures/{{n}}.svg": f"{{WHO}} {{number}}" for n in range(20)}})
 """
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", f"WHO = {who!r}\n{script}"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
-        for who in "ab"
+        subprocess.Popen([sys.executable, "-c", f"WHO = {who!r}\n{script}"], cwd=ROOT, env=environment) for who in "ab"
     ]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len({path.read_text() for path in (tmp_path / "report" / "figures").iterdir()}) == 1

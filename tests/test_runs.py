@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -156,6 +157,58 @@ def test_a_second_supervisor_on_the_same_folder_says_no(
     assert all_gone(mark)
 
 
+def begun(run: subprocess.Popen[str], folder: Path) -> bool:
+    return True
+
+
+def measuring(run: subprocess.Popen[str], folder: Path) -> bool:
+    """Whether the run has a record, and measures its next case."""
+    recorded = folder / records.FILE
+    return recorded.exists() and recorded.stat().st_size > 0 and any(folder.glob("cases/*/journal.jsonl"))
+
+
+def reporting(run: subprocess.Popen[str], folder: Path) -> bool:
+    with suppress(psutil.Error):  # a child has ended meanwhile
+        return any("reports" in child.cmdline() for child in psutil.Process(run.pid).children())
+    return False
+
+
+@pytest.mark.parametrize(
+    ("moment", "signals", "code"),
+    [
+        (begun, [signal.SIGINT], 130),
+        (measuring, [signal.SIGINT, signal.SIGINT], 130),
+        (measuring, [signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM], 143),
+        (measuring, [signal.SIGHUP, signal.SIGTERM, signal.SIGINT], 129),
+        (reporting, [signal.SIGINT, signal.SIGINT], 130),
+    ],
+)
+def test_signals_end_a_run_in_order(
+    moment: Callable[[subprocess.Popen[str], Path], bool],
+    signals: list[signal.Signals],
+    code: int,
+    tmp_path: Path,
+    mark: str,
+) -> None:
+    folder = tmp_path / "run"
+    run = start(*SMALL, "--output", folder)
+    while not moment(run, folder):
+        assert run.poll() is None
+        time.sleep(0.02)
+    for number in signals:
+        run.send_signal(number)
+    said = run.communicate()[0]
+    assert "Traceback" not in said
+    assert run.returncode in (code, -signals[0]), said  # Python itself may have been ended, before it read our code
+    assert all_gone(mark), marked(mark)
+    if moment is measuring:
+        assert 1 <= len(list(records.read(folder))) < 8
+        assert (folder / "report.html").exists()
+    if moment is reporting:
+        assert len(list(records.read(folder))) == 8
+        assert not list(folder.glob(".irisbench-report-*"))
+
+
 def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,9 +223,9 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
 
     run = start(*words, "--output", folder, preexec_fn=fill)
     said = run.communicate()[0]
-    assert run.returncode == 2, said
+    assert run.returncode == 1, said
     assert said.count("error: ") == 1
-    assert f"error: {folder / records.FILE} takes no further record (File too large)" in said
+    assert f"error: {folder / records.FILE}: File too large. All records are kept" in said
     assert "Traceback" not in said
     left = list(records.read(folder))
     assert 1 <= len(left) < 4

@@ -104,19 +104,16 @@ def test_every_document_uses_the_same_commands() -> None:
     sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.MULTILINE))
     for document in documents:
         text = document.read_text()
-        assert not re.search(r"(?<!uv )pip install|-m nox|(?<!\./)\bnox -s [a-z]", text), (
-            f"{document} does not use ./nox"
-        )
+        assert not re.search(r"(?<!uv )pip install|-m nox|(?<!\./)\bnox -s", text), f"{document} does not use ./nox"
         assert set(re.findall(r"\./nox -s ([a-z]+)", text)) <= sessions, document
     for name in ("README.md", "workshop/README.md", "Dockerfile", "windows.py"):
-        assert "git python3-venv default-jre-headless" in (ROOT / name).read_text(), name
+        assert "git python3-venv openjdk-17-jre-headless" in (ROOT / name).read_text(), name
     container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
     for command in (
         container["postCreateCommand"],
         *re.findall(r"^RUN (\./.*)", (ROOT / "Dockerfile").read_text(), re.M),
     ):
-        wanted = rf"^{re.escape(command.removesuffix(' --install-only'))}( |$)"
-        assert re.search(wanted, (ROOT / "README.md").read_text(), re.MULTILINE), command
+        assert f"\n{command.removesuffix(' --install-only')}\n" in (ROOT / "README.md").read_text(), command
 
 
 @pytest.mark.parametrize("package", ["adapters", "benchmarks", "datasets", "reports", "workshop", "noxfile"])
@@ -132,7 +129,7 @@ def test_native_windows_gets_one_line_before_any_other_import(package: str) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    for command in ("wsl --install", "sudo apt-get install --yes git", "./nox -s benchmark"):
+    for command in ("wsl --install", "sudo apt-get install git", "./nox -s benchmark"):
         assert command in done.stderr
 
 

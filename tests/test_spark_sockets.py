@@ -97,7 +97,7 @@ def test_a_scan_of_all_ports_does_not_disturb_a_case(tmp_path: Path) -> None:
     case = Case("spark", "mlp", 150, threads=1)
     preparation.make(case.rows, case.seed)
     with Scanner() as scanner:
-        record = supervisor.run(case, Limits(60, 4 * GIB, 300), tmp_path / "case", "a run")
+        record = supervisor.run(case, Limits(300, 4 * GIB, 900), tmp_path / "case", "a run")
     assert (record.outcome, record.reason) == ("ok", None)
     assert set(PHASES) <= record.phases.keys()
     assert len(set(scanner.connections)) == 3  # Py4J, the driver's RPC and the block manager

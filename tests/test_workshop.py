@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+import zmq
 from jupyter_client import BlockingKernelClient
 from nbclient.exceptions import CellExecutionError
 from torch import nn
@@ -337,7 +338,7 @@ def jupyter(copy: Path, tmp_path_factory, offline):
 
 
 STRANGER = """
-import http.client, json, os, socket, sys, time
+import http.client, json, os, select, socket, sys
 port, ports, runtime, pids, target = json.loads(sys.argv[1])
 requests = [
     ("GET", "/api/contents"), ("GET", "/api/kernels"), ("POST", "/api/kernels"), ("POST", "/api/sessions"),
@@ -359,7 +360,7 @@ def frame(content, flags=0):
 
 def connect(port, kind):  # ZeroMQ's protocol
     peer = socket.create_connection(("127.0.0.1", port), timeout=5)
-    peer.sendall(bytes([255, 0, 0, 0, 0, 0, 0, 0, 1, 127, 3, 0]) + b"NULL".ljust(20, bytes(1)) + bytes(32))
+    peer.sendall(bytes([255, 0, 0, 0, 0, 0, 0, 0, 0, 127, 3, 0]) + b"NULL".ljust(20, bytes(1)) + bytes(32))
     peer.sendall(frame(b"\\x05READY\\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind, 4))
     return peer
 
@@ -376,14 +377,12 @@ for number in ports:
     except OSError:
         pass
 heard = b""
-until = time.monotonic() + 3
-while time.monotonic() < until:
-    for peer in peers:
-        peer.settimeout(0.05)
-        try:
-            heard += peer.recv(65536)
-        except OSError:
-            pass
+while heard.count(b"open to all") < 20:
+    for peer in select.select(peers, [], [])[0]:
+        part = peer.recv(65536)
+        heard += part
+        if not part:
+            peers.remove(peer)
 try:
     listed = os.listdir(runtime)
 except PermissionError:
@@ -404,20 +403,25 @@ def test_another_user_reads_and_runs_nothing_in_jupyter_and_its_kernels(jupyter,
         kernel = json.load(answer)["id"]
     client = BlockingKernelClient()
     client.load_connection_file(str(runtime / f"kernel-{kernel}.json"))
-    client.start_channels()
+    client.start_channels(hb=False)  # a kernel that is still starting has no heartbeat
     client.wait_for_ready(timeout=60)
     process = psutil.Process(server.pid)
     family = [process.pid, *(child.pid for child in process.children(recursive=True))]
     ports = [listener.port for listener in stranger.listeners(process)]
     api = int(root.rpartition(":")[2])
+    unprotected = zmq.Context.instance().socket(zmq.PUB)  # proves that the stranger's attempt reaches such sockets
+    ports.append(unprotected.bind_to_random_port("tcp://127.0.0.1"))
     with ThreadPoolExecutor() as pool:
         told = json.dumps([api, [port for port in ports if port != api], str(runtime), family, str(target)])
         attempt = pool.submit(stranger.run, STRANGER, told)
         while not attempt.done():
+            unprotected.send(b"open to all")
             client.execute_interactive("print('confi' + 'dential')", timeout=60, output_hook=lambda message: None)
+    unprotected.close()
     assert attempt.result().returncode == 0, attempt.result().stderr
     statuses, heard, listed, shown = json.loads(attempt.result().stdout)
     assert {request: status for request, status in statuses.items() if status not in (401, 403)} == {}
+    assert "open to all" in heard
     assert "confidential" not in heard
     assert not target.exists()
     assert listed is None

@@ -28,6 +28,8 @@
 
 # %%
 import os
+import tempfile
+from pathlib import Path
 
 os.environ["DO_NOT_TRACK"] = "1"
 
@@ -35,17 +37,14 @@ import h2o
 import numpy as np
 from h2o.estimators import H2ODeepLearningEstimator
 
+from adapters.base import Resources
+from adapters.h2o_server import Server
 from datasets.flowers import FEATURES, SPECIES, real_flowers
 
-h2o.init(
-    ip="127.0.0.1",
-    bind_to_localhost=True,
-    nthreads=2,
-    max_mem_size="2g",
-    name="workshop",
-    jvm_custom_args=["-Dsys.ai.h2o.telemetry.disabled=true"],
-    verbose=False,
-)
+# h2o.init() would start a server that obeys every user of this computer. This one has a password.
+working_folder = tempfile.TemporaryDirectory()
+server = Server(Resources(threads=2, memory_bytes=2 * 1024**3, folder=Path(working_folder.name)))
+h2o.connect(url=server.start(), auth=server.login, verbose=False)
 h2o.no_progress()
 
 # %% [markdown]
@@ -62,7 +61,7 @@ network.train(x=list(FEATURES), y="species", training_frame=frame)
 # ## Save and restore
 
 # %%
-path = h2o.save_model(network, "h2o-model", force=True)
+path = h2o.save_model(network, str(Path("h2o-model").resolve()), force=True)
 restored = h2o.load_model(path)
 
 # %% [markdown]
@@ -80,4 +79,6 @@ print(f"{accuracy:.3f} of the flowers that it has learned are named rightly; the
 # One flower takes milliseconds: it travels to the server and back. The report of irisbench shows how many.
 
 # %%
-h2o.cluster().shutdown()
+h2o.connection().close()
+server.end()
+working_folder.cleanup()
