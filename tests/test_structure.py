@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 ALLOWED = {
     "windows": set(),
     "machine": set(),
-    "commandline": set(),
+    "commandline": {"machine"},
     "datasets": {"windows", "machine", "commandline"},
     "adapters": {"windows", "machine", "commandline", "datasets"},
     "benchmarks": {"windows", "machine", "commandline", "datasets", "adapters"},
