@@ -47,6 +47,9 @@ spark = (
     .config("spark.driver.host", "127.0.0.1")
     .config("spark.driver.bindAddress", "127.0.0.1")
     .config("spark.ui.enabled", False)
+    # On a shared computer, other users cannot talk to this session:
+    .config("spark.authenticate", True)
+    .config("spark.python.unix.domain.socket.enabled", True)
     .config("spark.sql.shuffle.partitions", 2)
     .getOrCreate()
 )
