@@ -55,6 +55,7 @@ def main(app: typer.Typer, name: str) -> NoReturn:
     Bad input gives one line and code 2. Any other error of the operating system, such as a full disk or a closed
     pipe, gives one line and code 1. Ctrl-C, SIGTERM and SIGHUP give 130, 143 and 129.
     """
+    sys.excepthook = sys.__excepthook__  # the imports are done
     _reserve_standard_streams()
     end_on_signals()
     try:
@@ -90,7 +91,7 @@ def _run(app: typer.Typer, name: str) -> tuple[int, str | None]:
     except typer.TyperException as error:
         problem = " ".join(error.format_message().split()) or "Name a command."
         context = getattr(error, "ctx", None)
-        return 2, f"{problem} See {context.command_path if context else f'python -m {name}'} --help"
+        return 2, f"{problem.rstrip('.')}. See {context.command_path if context else f'python -m {name}'} --help"
     except OSError as error:
         where = "" if error.filename is None else f"{error.filename}: "
         return 2 if where and error.errno in WRONG_PATH else 1, f"{where}{error.strerror or error}"
@@ -120,6 +121,12 @@ def _end(number: int, _: object) -> None:
         signal.signal(signal.SIGALRM, _end)
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S, AGAIN_S)
     if not _held and not _cleaning_up():
+        raise Ended(128 + _first_signal)
+
+
+def end_if_interrupted() -> None:
+    """Raise `Ended` if a signal has asked the command to end."""
+    if _first_signal:
         raise Ended(128 + _first_signal)
 
 
@@ -164,7 +171,7 @@ def rows(text: str) -> int:
         if number < 1 or number != int(number):
             raise ValueError
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no number of rows; write 150, 10_000 or 1e6.") from None
+        raise typer.BadParameter(f"{text!r} is not a number of rows; write 150, 10_000 or 1e6.") from None
     if number > LARGEST_ROWS:
         raise typer.BadParameter(f"{text!r} is too many rows; a dataset can store {LARGEST_ROWS:,}.")
     return int(number)
@@ -174,7 +181,7 @@ def size(text: str) -> int:
     """Return bytes as people write them: 8GiB, 512MiB, 2GB."""
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
     if not match or not float(match[1]):
-        raise typer.BadParameter(f"{text!r} is no size of memory; write 512MiB or 8GiB.")
+        raise typer.BadParameter(f"{text!r} is not an amount of memory; write 512MiB or 8GiB.")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** (" KMGT".index(match[2].upper())))
 
 
@@ -207,7 +214,7 @@ def percent(text: str) -> float:
     """A share as people write it: 10%, 2.5 %."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if not match:
-        raise typer.BadParameter(f"{text!r} is no percentage; write 10%.")
+        raise typer.BadParameter(f"{text!r} is not a percentage; write 10%.")
     return float(match[1]) / 100
 
 

@@ -1,20 +1,22 @@
-"""python -m adapters: trains a framework's model on your flowers, and predicts with it."""
+"""Train a framework's model on your flowers, and predict with it."""
 
 from __future__ import annotations
 
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
+import early
+
+if __name__ == "__main__":
+    early.prepare()
+
+# isort: split
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import numpy as np
 import typer
@@ -38,7 +40,11 @@ error = Console(stderr=True, highlight=False)
 
 Framework = Annotated[
     str,
-    typer.Option(parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)), metavar="NAME", help="See list."),
+    typer.Option(
+        parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)),
+        metavar="NAME",
+        help="A name that the command list shows.",
+    ),
 ]
 Model = Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))]
 Track = Annotated[str, typer.Option(parser=commandline.one_of("track", TRACKS), metavar="|".join(TRACKS))]
@@ -70,14 +76,14 @@ def train(
     model: Model,
     data: Annotated[Path, typer.Option(metavar="FILE", help="Flowers with their species, CSV or Parquet.")],
     output: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The model's folder; a model that is there is replaced.")
+        Path, typer.Option(metavar="FOLDER", help="The model folder to write; an earlier model in it is replaced.")
     ],
     track: Track = "tuned",
     threads: Threads = CORES,
     memory: Memory = HALF,  # type: ignore[assignment]
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random in the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random in the training.")] = 0,
 ) -> None:
-    """Train a model on your flowers and keep it in a folder that remembers which framework made it."""
+    """Train a model on your flowers and save it in a model folder."""
     commandline.check_resources(threads, memory)
     output = output.resolve()
     with replaced_folder(output, model_folder.check_replaceable) as new:
@@ -119,7 +125,7 @@ def predict(
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
 ) -> None:
-    """Predict the species of your flowers: a CSV with the name and three probabilities, in the order of the input.
+    """Predict the species of your flowers. The results are a CSV with the species and three probabilities per row.
 
     A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
     In a folder, files that cannot be read are skipped and listed at the end.
@@ -147,7 +153,9 @@ def predict(
                 problems.append(str(problem))
                 break
             (error if job[1] == STANDARD else Console(highlight=False)).print(
-                f"{job[1]}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
+                f"{'standard output' if job[1] == STANDARD else job[1]}: {rows:,} predictions by {card.framework}",
+                soft_wrap=True,
+                markup=False,
             )
     if problems:
         _fail(problems)
@@ -181,6 +189,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
             except Unavailable as problem:
                 raise BadInput(f"{framework} is unavailable: {problem}") from None
             except Exception as problem:
+                commandline.end_if_interrupted()  # a library may have caught the signal and failed because of it
                 # Told while the engine is still up: some of its errors cannot be read once it is gone.
                 keep = adapter.log is not None
                 memory_kind = exhausted_memory(problem, adapter.log)

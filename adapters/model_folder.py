@@ -28,7 +28,7 @@ LARGEST_BYTES = 2**28
 MOST_FILES = 10_000
 """Models of ours have some megabytes, in fewer than a hundred files."""
 
-AGAIN = "train it again with python -m adapters train"
+AGAIN = "train the model again with python -m adapters train --output another-folder"
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,13 @@ def read_card(folder: Path) -> Card:
     try:
         card = read_json(folder / CARD, Card)
     except (FileNotFoundError, NotADirectoryError):
-        raise BadInput(f"{folder} is no model: it has no {CARD}. Make one with python -m adapters train") from None
+        raise BadInput(
+            f"{folder} is not a model folder: it has no {CARD}; make one with python -m adapters train"
+        ) from None
     except BadInput as problem:
-        raise BadInput(f"{folder} is no model that this version can read ({problem}); {AGAIN}") from None
+        if "missing required field `format`" in str(problem):
+            raise BadInput(f"{folder} was saved by version 0.1.0, which this version cannot read; {AGAIN}") from None
+        raise BadInput(f"{folder} is not a readable model folder ({problem}); {AGAIN}") from None
     for what, name, known in (
         ("framework", card.framework, tuple(registry.FRAMEWORKS)),
         ("model", card.model, MODELS),
@@ -86,7 +90,7 @@ def _check_names(card: Card, folder: Path) -> None:
     for name in card.files:
         path = PurePosixPath(name)
         if "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
-            raise BadInput(f"{folder / CARD} lists {name!r}, which is no relative path of a file; {AGAIN}")
+            raise BadInput(f"{folder / CARD} lists {name!r}, which is not a relative path; {AGAIN}")
         # Some file systems hold these for the same name.
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
@@ -103,9 +107,9 @@ def check_listed(folder: Path) -> Card:
             raise BadInput(f"{folder / entry.name} is a symbolic link; {AGAIN}")
     on_disk = _names_on_disk(folder / FILES) if (folder / FILES).is_dir() else set()
     if unlisted := sorted(on_disk - card.files.keys()):
-        raise BadInput(f"{folder / FILES / unlisted[0]} is not part of the model: {CARD} does not list it; remove it")
+        raise BadInput(f"{folder / FILES / unlisted[0]} is not listed in {CARD}; remove it from the model folder")
     if missing := sorted(card.files.keys() - on_disk):
-        raise BadInput(f"{folder / FILES / missing[0]} is missing, which {CARD} lists; {AGAIN}")
+        raise BadInput(f"{folder / FILES / missing[0]} is listed in {CARD} but missing; {AGAIN}")
     return card
 
 
@@ -116,7 +120,8 @@ def check_replaceable(folder: Path) -> None:
     try:
         check_listed(folder)
     except BadInput as problem:
-        raise BadInput(f"{folder} is not replaced, because it is not just a model: {problem}") from None
+        reason = str(problem).partition(";")[0]
+        raise BadInput(f"{folder} is in use: {reason}; name a new or empty folder") from None
 
 
 def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
@@ -133,7 +138,7 @@ def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
     for name, listed in card.files.items():
         contents[name] = read_regular(folder / FILES / name, LARGEST_BYTES)
         if _described(contents[name]) != listed:
-            raise BadInput(f"{folder / FILES / name} is damaged: its SHA-256 is not the one in {CARD}; {AGAIN}")
+            raise BadInput(f"{folder / FILES / name} is damaged: its SHA-256 differs from {CARD}; {AGAIN}")
     return card, contents
 
 
@@ -152,9 +157,11 @@ def restore(adapter: Adapter, source: Path, card: Card, contents: dict[str, byte
     except Exception as problem:
         if exhausted_memory(problem, adapter.log):
             raise
-        raise BadInput(f"{source} holds no model that {card.framework} can read ({first_line(problem)})") from None
+        raise BadInput(
+            f"{source} holds a model that {card.framework} cannot read ({first_line(problem)}); {AGAIN}"
+        ) from None
     if model not in (None, card.model):
-        raise BadInput(f"{source} holds another model than its {CARD} says: {model}, not {card.model}")
+        raise BadInput(f"{source / CARD} says {card.model}, but the files hold {model}; {AGAIN}")
     return restored
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
-import signal
+import early
+
+if __name__ == "__main__":
+    early.prepare()
+
+# isort: split
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
-
-if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until commandline.main: no traceback from the imports below
 
 import typer
 from rich.console import Console
@@ -64,7 +66,9 @@ Threads = Annotated[
     int,
     typer.Option(min=1, callback=_usable, metavar="N", help="Cores a case may use; as many as there are if not given."),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the flowers and of the training.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the synthetic flowers and of the training.")
+]
 
 
 @app.command("list")
@@ -88,7 +92,7 @@ def run(
     context: typer.Context,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="With --resume: the run to go on with; the newest if not given."),
+        typer.Argument(metavar="[RUN]", help="With --resume: the run to continue; the newest if not given."),
     ] = None,
     profile: Profile = "quick",
     framework: Frameworks = None,
@@ -129,35 +133,33 @@ def run(
     ] = 3,
     seed: Seed = 0,
     no_skip: Annotated[
-        bool, typer.Option("--no-skip", help="Also run what a smaller size says will run out of time or memory.")
+        bool, typer.Option("--no-skip", help="Also run sizes larger than one that ran out of time or memory.")
     ] = False,
     output: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A new folder for the run; one under reports/runs/ if not given.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was cut off: run what has no record yet.")
+        bool, typer.Option("--resume", help="Continue an interrupted run: measure the cases that have no record yet.")
     ] = False,
 ) -> None:
-    """Measure every case in processes of its own, write a record of each as it ends, then make the report.
+    """Measure every case in its own process, write its record as soon as it ends, then make the report.
 
-    quick: logistic and mlp on 150, 10,000 and 1,000,000 rows, tuned. full: 150 to 10,000,000 rows by tens, all
-    models, both tracks. What you choose beside the profile takes the place of its part. Ctrl-C ends the running case,
-    keeps all records, and makes the report of what there is; --resume then goes on.
+    quick: logistic and mlp on 150, 10,000 and 1,000,000 rows, tuned. full: 150 to 10,000,000 rows in steps of ten, all
+    models, both tracks. Options override the profile. Ctrl-C ends the running case, keeps all records and makes the
+    report of what there is; --resume then continues the run.
     """
     if resume:
         given = [name for name in context.params if _was_typed(context, name)]
         if strange := [name for name in given if name not in ("resume", "folder")]:
             raise BadInput(
-                f"--{strange[0].replace('_', '-')}: a resumed run goes on with what it was asked for; leave this out"
+                f"--{strange[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
             )
         folder = runner.resumed_folder(folder or Path("latest"))
         order = Order.read(folder)
         runner.check(order)
     else:
         if folder:
-            raise BadInput(
-                f"{folder}: to go on with a run, type --resume {folder}; to name a new one, --output {folder}"
-            )
+            raise BadInput(f"{folder}: use --resume {folder} to continue a run, or --output {folder} to name a new one")
         wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
         memory_limit = memory_limit or environment.default_memory_limit()
         budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
@@ -172,8 +174,8 @@ def run(
         except commandline.Ended:
             with suppress(OSError):  # the terminal was closed
                 console.print(
-                    "interrupted: the case that was running is ended, the records of the others are kept; go on with "
-                    f"python -m benchmarks run --resume {folder}",
+                    "interrupted: the running case was ended and all records are kept. Continue with "
+                    f"./nox -s benchmark -- --resume {folder}",
                     soft_wrap=True,
                 )
             _report(folder)  # here, where further signals are ignored
@@ -207,7 +209,7 @@ def compare(
         typer.Option(parser=commandline.percent, metavar="10%", help="Exit code 1 if a case became slower by more."),
     ] = None,
 ) -> None:
-    """Hold two runs against each other, case by case: faster, slower, or no difference that one could see."""
+    """Compare two runs case by case: faster, slower, or no measurable difference."""
     raise typer.Exit(comparison.command(run_a, run_b, phase, fail_on_slower, console))
 
 

@@ -5,6 +5,7 @@ python -m benchmarks.preparation ROWS SEED    makes all of it, so that the super
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -58,7 +59,13 @@ def check_room(sizes: Sequence[int], seed: int) -> None:
     wanted = {store.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
     needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
     folder = store.cache_folder().absolute()
-    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.is_dir())).free
+    existing = next(place for place in (folder, *folder.parents) if place.is_dir())
+    if not os.access(existing, os.W_OK):
+        raise BadInput(
+            f"{existing} cannot be written to, and the data belongs into {folder}; "
+            "set IRISBENCH_DATA to a folder that you can write to"
+        )
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise BadInput(
             f"--rows {max(sizes):,}: the data needs {needed / 2**30:,.1f} GiB in {folder}, and {free / 2**30:,.1f} GiB "

@@ -97,7 +97,9 @@ class Order:
         try:
             return read_json(folder / ORDER, cls)
         except FileNotFoundError:
-            raise BadInput(f"{folder} is no run that can be resumed: it has no {ORDER}") from None
+            raise BadInput(
+                f"{folder} cannot be resumed: it has no {ORDER}; name a folder under reports/runs/"
+            ) from None
         except BadInput as error:
             raise BadInput(f"{error}. Start a new run") from None
 
@@ -121,9 +123,7 @@ def new_folder(output: Path | None) -> Path:
     folder = output or RUNS / datetime.now().strftime("%Y%m%d-%H%M%S")
     check_folder(folder)
     if (folder / ORDER).exists():
-        raise BadInput(
-            f"{folder} holds the records of a run already; go on with it by --resume {folder}, or name another folder"
-        )
+        raise BadInput(f"{folder} already holds a run; continue it with --resume {folder}, or name another folder")
     if folder.exists() and (others := sorted(path.name for path in folder.iterdir() if not _is_unfinished(path))):
         raise BadInput(
             f"{folder} holds other files ({', '.join(map(shown, others[:MOST_NAMED]))}); name a new or empty folder"
@@ -173,7 +173,7 @@ def locked(folder: Path) -> Iterator[None]:
         with lock.acquire(blocking=False):
             yield
     except Timeout:
-        raise BadInput(f"another run is writing into {folder}; wait for its end, or name another folder") from None
+        raise BadInput(f"another run is writing to {folder}; wait until it ends, or name another folder") from None
 
 
 def prepare(rows: int, seed: int) -> list[str]:
@@ -273,8 +273,8 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
         watcher.ended(record)
     if left_out:
         watcher.said(
-            f"{left_out} further launches are left out, since the run has had its {order.time_budget_s:g} s; "
-            f"to make up for them, type python -m benchmarks run --resume {folder}"
+            f"{left_out} repeat launches were left out because the time budget of {order.time_budget_s:g} s is used "
+            f"up; add them with ./nox -s benchmark -- --resume {folder}"
         )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / CASES).rmdir()
@@ -300,7 +300,7 @@ def _set_aside_what_differs(
         names = [name for name, own in differences.items() if "; ".join(own) == words]
         said(f"measured again, since something has changed ({', '.join(names)}): {words}")
     if moved:
-        said(f"{moved} lines of {records.FILE} do not count any more, and were moved to {records.SET_ASIDE}")
+        said(f"{moved} records no longer count and were moved to {records.SET_ASIDE}")
 
 
 def gave_up_before(case: Case, done: Iterable[Record]) -> Record | None:

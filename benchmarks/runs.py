@@ -108,7 +108,7 @@ def newest(latest: Path | None = None) -> Path:
         return latest.resolve()
     if latest.is_file():
         return latest.parent / latest.read_text(errors="replace").strip()
-    raise BadInput("there is no run yet: make one with python -m benchmarks run, or name the folder of a run")
+    raise BadInput("there is no run yet; make one with ./nox -s benchmark, or name the folder of a run")
 
 
 def read_environment(path: Path) -> dict[str, Any]:

@@ -1,8 +1,14 @@
-"""python -m datasets: makes and describes iris at any size."""
+"""Make and describe iris datasets of any size."""
 
 from __future__ import annotations
 
 import windows  # noqa: F401, ends here on native Windows
+
+# isort: split
+import early
+
+if __name__ == "__main__":
+    early.prepare()
 
 # isort: split
 from pathlib import Path

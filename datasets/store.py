@@ -136,7 +136,7 @@ def make(
                 raise
             raise BadInput(
                 f"the data folder {folder} cannot be created ({error.strerror}); "
-                "set IRISBENCH_DATA to a folder where you may write"
+                "set IRISBENCH_DATA to a folder that you can write to"
             ) from None
     else:
         _check_ours(folder, wanted)

@@ -5,6 +5,12 @@ from __future__ import annotations
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
+import early
+
+if __name__ == "__main__":
+    early.prepare()
+
+# isort: split
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +34,7 @@ def report(
         Path | None, typer.Option(metavar="DIR", help="Where to write. The folder of the first run, if not given.")
     ] = None,
 ) -> None:
-    """Makes the report of one or several runs: a page, its text, its table and its figures."""
+    """Make the report of one or more runs: a page, its text, a table and figures."""
     loaded = load.runs(runs or ())
     folder = output or loaded[0].folder
     check(folder, loaded)  # at once, since a report takes seconds

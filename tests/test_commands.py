@@ -87,9 +87,9 @@ def test_bad_flowers_get_one_line_and_leave_nothing(content: str, said: str, com
 
 def test_a_folder_that_is_no_model_is_named(command: Command, tmp_path: Path) -> None:
     words = ["--data", IRIS, "--output", tmp_path / "out.csv"]
-    assert "is no model" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
+    assert "is not a model folder" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
     (tmp_path / "model.json").write_text('{"framework": "abacus", "track": "tuned"}')
-    assert "train it again" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
+    assert "train the model again" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -173,18 +173,21 @@ def test_a_measurement_that_is_the_same_for_all_gives_no_nan(command: Command, t
             ["datasets", "make", "--rows", "150", "--seed", "4294967296", "--output", "x"],
             "less than or equal to 4294967295",
         ),
-        (["datasets", "make", "--rows", "many", "--output", "x"], "'many' is no number of rows"),
+        (["datasets", "make", "--rows", "many", "--output", "x"], "'many' is not a number of rows"),
         (["datasets", "make", "--output", "x"], "Missing option '--rows'"),
         (["datasets", "describe", "."], "is no dataset"),
         (
             ["adapters", "train", "--framework", "abacus"],
             "there is no framework 'abacus'; choose from baseline, scikit-learn",
         ),
-        (["adapters", "predict", "--model", "nowhere", "--data", "x", "--output", "y"], "nowhere is no model"),
+        (
+            ["adapters", "predict", "--model", "nowhere", "--data", "x", "--output", "y"],
+            "nowhere is not a model folder",
+        ),
         (["benchmarks", "run", "--framework", "abacus"], "there is no framework 'abacus'"),
         (["benchmarks", "run", "--model", "tree"], "there is no model 'tree'"),
-        (["benchmarks", "run", "--rows", "0"], "'0' is no number of rows"),
-        (["benchmarks", "run", "--memory-limit", "lots"], "'lots' is no size of memory"),
+        (["benchmarks", "run", "--rows", "0"], "'0' is not a number of rows"),
+        (["benchmarks", "run", "--memory-limit", "lots"], "'lots' is not an amount of memory"),
         (["benchmarks", "run", "--threads", "4096"], "this process may use"),
         (["benchmarks", "list", "--profile", "slow"], "there is no profile 'slow'"),
         (["benchmarks", "fly"], "No such command 'fly'"),
@@ -260,7 +263,7 @@ def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: P
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["settings"]["threads"] == left[0].case.threads
     again = command("benchmarks", "run", *words, "--output", tmp_path / "run")
-    assert "holds the records of a run already" in one_line(again)
+    assert "already holds a run" in one_line(again)
 
 
 def test_ctrl_c_keeps_the_records_makes_the_report_and_leaves_no_process(tmp_path: Path) -> None:

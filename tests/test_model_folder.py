@@ -97,23 +97,23 @@ def replace_by_fifo(file: Path) -> None:
     ("damage", "said"),
     [
         (lambda folder: flip(folder / "model" / "shares.json"), "shares.json is damaged: its SHA-256"),
-        (lambda folder: (folder / "model" / "shares.json").unlink(), "shares.json is missing"),
-        (lambda folder: (folder / "model" / "extra").touch(), "extra is not part of the model"),
+        (lambda folder: (folder / "model" / "shares.json").unlink(), "shares.json is listed in model.json but missing"),
+        (lambda folder: (folder / "model" / "extra").touch(), "extra is not listed in model.json"),
         (lambda folder: (folder / "extra").touch(), "extra is not part of the model"),
         (link, "is a link, a FIFO or a device"),
         (lambda folder: replace_by_fifo(folder / "model" / "shares.json"), "is a link, a FIFO or a device"),
         (lambda folder: replace_by_fifo(folder / "model.json"), "is not a regular file"),
         (lambda folder: (folder / "model.json").write_text("[" * 10_000 + "]" * 10_000), "model.json is damaged"),
-        (lambda folder: rename_in_card(folder, "../shares.json"), "'../shares.json', which is no relative path"),
-        (lambda folder: rename_in_card(folder, "/etc/passwd"), "'/etc/passwd', which is no relative path"),
-        (lambda folder: rename_in_card(folder, "a\\b"), r"'a\\\\b', which is no relative path"),
-        (lambda folder: rename_in_card(folder, "a//b"), "'a//b', which is no relative path"),
+        (lambda folder: rename_in_card(folder, "../shares.json"), "'../shares.json', which is not a relative path"),
+        (lambda folder: rename_in_card(folder, "/etc/passwd"), "'/etc/passwd', which is not a relative path"),
+        (lambda folder: rename_in_card(folder, "a\\b"), r"'a\\\\b', which is not a relative path"),
+        (lambda folder: rename_in_card(folder, "a//b"), "'a//b', which is not a relative path"),
         (lambda folder: rename_in_card(folder, "SHARES.json"), "whose names clash"),
         (lambda folder: model_folders.change_card(folder, framework="abacus"), "there is no framework 'abacus'"),
         (lambda folder: model_folders.change_card(folder, model="../x"), "there is no model '../x'"),
         (lambda folder: model_folders.change_card(folder, track="fast"), "there is no track 'fast'"),
-        (lambda folder: model_folders.change_card(folder, format=1), "train it again"),
-        (lambda folder: shutil.rmtree(folder / "model"), "shares.json is missing"),
+        (lambda folder: model_folders.change_card(folder, format=1), "train the model again"),
+        (lambda folder: shutil.rmtree(folder / "model"), "shares.json is listed in model.json but missing"),
     ],
 )
 def test_a_damaged_folder_is_refused_before_it_is_restored(
@@ -337,10 +337,10 @@ def test_train_deletes_no_file_that_it_did_not_write(
     folder = engines.copy("baseline", "mlp", tmp_path / "app")
     (folder / strange).write_text("dear diary")
     words = ["--framework", "baseline", "--model", "mlp", "--data", IRIS, "--output", folder]
-    assert "diary.txt is not part of the model" in one_line(command("adapters", "train", *words))
+    assert "diary.txt is not" in one_line(command("adapters", "train", *words))
     assert (folder / strange).read_text() == "dear diary"
     (folder / strange).unlink()
     assert command("adapters", "train", *words).returncode == 0
     (folder / "model.json").write_text("{}")
-    assert "is not replaced" in one_line(command("adapters", "train", *words))
+    assert "is in use" in one_line(command("adapters", "train", *words))
     assert [path.name for path in tmp_path.iterdir()] == ["app"]

@@ -130,7 +130,7 @@ def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path
     assert command("benchmarks", "run", "--resume", tmp_path / "run").returncode == 0
     assert (tmp_path / "run" / records.FILE).read_text() == before
     refused = command("benchmarks", "run", "--resume", tmp_path / "run", "--rows", "1e4")
-    assert "--rows: a resumed run goes on with what it was asked for" in one_line(refused)
+    assert "--rows cannot be combined with --resume" in one_line(refused)
 
 
 def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:

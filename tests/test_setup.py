@@ -80,7 +80,7 @@ def test_two_first_calls_at_once_set_up_once_and_an_interrupted_one_is_repaired(
     ("python", "line"),
     [
         ("case $1 in --version) echo Python 3.14.1;; *) exit 1;; esac", "error: Python 3.11, 3.12 or 3.13 is needed"),
-        ('case "$2" in *ensurepip*) exit 1;; esac', "error: Python's venv module is missing; type: sudo apt-get"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "error: Python's venv module is missing; on Debian"),
     ],
 )
 def test_a_python_that_does_not_serve_is_refused_in_one_line(clone: Path, python: str, line: str) -> None:
@@ -212,6 +212,6 @@ def test_a_user_with_a_read_only_home_is_told_to_name_a_data_folder(tmp_path: Pa
     refused = run("refused")
     lines = [line for line in refused.stderr.splitlines() if not line.startswith("warning: ")]
     assert refused.returncode == 2 and len(lines) == 1, refused.stderr
-    assert str(tmp_path / "home") in lines[0] and "set IRISBENCH_DATA to a folder where you may write" in lines[0]
+    assert str(tmp_path / "home") in lines[0] and "set IRISBENCH_DATA to a folder that you can write to" in lines[0]
     done = run("done", IRISBENCH_DATA=str(tmp_path / "data"))
     assert done.returncode == 0, done.stdout + done.stderr

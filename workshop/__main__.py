@@ -5,6 +5,12 @@ from __future__ import annotations
 import windows  # noqa: F401, ends here on native Windows
 
 # isort: split
+import early
+
+if __name__ == "__main__":
+    early.prepare()
+
+# isort: split
 import os
 import re
 import shutil
