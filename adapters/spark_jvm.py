@@ -28,7 +28,9 @@ LONGEST_SOCKET_FOLDER = 60
 """In bytes. A Unix socket's path has at most 103 bytes on macOS, and Spark's socket names take 43 of them."""
 
 CONNECT_S = 10.0
-"""Time that Py4J's second thread has to connect, which takes one second."""
+"""Seconds that Py4J's second thread has to connect; it takes about one, while the session starts."""
+
+POLL_S = 0.01
 
 EXIT_S = 20.0
 """Time that the JVM has to exit by itself once it is told to."""
@@ -74,9 +76,10 @@ class Jvm:
     def _close_port(self) -> None:
         """Close Py4J's port once both threads have connected: it reads lines of any length before it asks who calls."""
         client = self._gateway._gateway_client
-        until = time.monotonic() + CONNECT_S
-        while len(client.deque) < 2 and time.monotonic() < until:
-            time.sleep(0.01)
+        for _ in range(round(CONNECT_S / POLL_S)):
+            if len(client.deque) >= 2:
+                break
+            time.sleep(POLL_S)
         jvm: Any = self._gateway.jvm
         field = jvm.java.lang.Class.forName("py4j.GatewayServer").getDeclaredField("sSocket")
         field.setAccessible(True)

@@ -221,7 +221,7 @@ def test_the_model_must_be_the_one_on_the_card(engines: Engines, tmp_path: Path,
     assert engines.predict(folder, tmp_path).shape == (150, 3)
     model_folders.change_card(folder, model="deep")
     (tmp_path / "again").mkdir()
-    with pytest.raises(BadInput, match="mlp, not deep"):
+    with pytest.raises(BadInput, match="says deep, but the files hold mlp"):
         engines.predict(folder, tmp_path / "again")
 
 
