@@ -54,6 +54,7 @@ def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the kind of an error and the first line of its message."""
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    """Return the kind of an error and the first line of its message. H2O's errors carry the message as an attribute."""
+    message = str(getattr(error.args[0] if error.args else None, "exception_msg", None) or error)
+    text = next((line.strip() for line in message.splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {text}"
