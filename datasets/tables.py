@@ -200,7 +200,7 @@ def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np
             raise BadInput(f"{where}: {value!r} is no measurement in cm")
         if not NUMBER.fullmatch(str(value)):
             raise BadInput(f"{where}: {_shortened(value)} is no number")
-        if abs(float(str(value).replace(",", "."))) > np.finfo(np.float32).max:
+        if abs(float(str(value).replace(",", "."))) > float(np.finfo(np.float32).max):
             raise BadInput(f"{where}: {_shortened(value)} is no measurement in cm")
     raise BadInput(f"{path}, column {name} has the type {column.type}; store numbers in it")
 

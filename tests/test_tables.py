@@ -92,6 +92,7 @@ def test_the_files_that_other_projects_ship_are_read(name: str) -> None:
     np.testing.assert_array_equal(species, real_flowers()[1])
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -104,6 +105,7 @@ def test_the_files_that_other_projects_ship_are_read(name: str) -> None:
         (SEABORN.replace("petal_length", "petal_length_2") + "\n1,2,3,4,setosa\n", "no column petal_length;"),
         (SEABORN.replace("petal_length", "petal_length_mm") + "\n1,2,3,4,setosa\n", "no column petal_length;"),
         (f"{SEABORN}\n1_000,2,3,4,setosa\n", "row 1, column sepal_length: '1_000' is no number"),
+        (f"{SEABORN}\n1,1e308,3,4,setosa\n", "row 1, column sepal_width: '1e308' is no measurement in cm"),
         (f"{SEABORN}\n1,2,0x1f,4,setosa\n", "row 1, column petal_length: '0x1f' is no number"),
         ("5.1,3.5,1.4,0.2\n", "has numbers in its first line; name the columns there: sepal_length,"),
         ("5.1,3.5,1.4,0.2,tulip\n", "has no column sepal_length"),
