@@ -69,7 +69,6 @@ class Answer:
     code: int | None
     faults: tuple[str, ...]
     command: str
-    box: Path
 
 
 def contents(box: Path) -> dict[str, str]:
@@ -142,17 +141,18 @@ def attempt(kind: str, seed: int, folder: Path) -> Answer:
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name) and not f"{name}/".startswith(f"{allowed}/" if allowed else "")
     ]
-    if "Traceback" in stdout + stderr:
-        faults.append("traceback")
     if "\x1b" in stdout + stderr:
         faults.append("terminal escape")
     lines = stderr.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
-    faults += [
-        f"line: {line[:200]}"
-        for line in lines
-        if not line.startswith(("error: ", "warning: ")) and not (code == 0 and line.endswith("made again"))
-    ]
+    if "Traceback" in stdout + stderr:
+        faults.append(f"traceback: {(lines or [''])[-1]}")
+    else:
+        faults += [
+            f"line: {line[:200]}"
+            for line in lines
+            if not line.startswith(("error: ", "warning: ")) and not (code == 0 and line.endswith("made again"))
+        ]
     if bool(errors) != bool(code) or (len(errors) > 1 and not trial.many_problems):
         faults.append(f"exit code {code} with {len(errors)} lines of error")
     if code == 0 or trial.check is predictions:
@@ -162,7 +162,7 @@ def attempt(kind: str, seed: int, folder: Path) -> Answer:
             faults.append(f"an output that cannot be checked: {error!r}")
     if not faults:
         shutil.rmtree(box.parent)
-    return Answer(kind, seed, code, tuple(faults), " ".join(map(str, trial.words)), box)
+    return Answer(kind, seed, code, tuple(faults), " ".join(map(str, trial.words)))
 
 
 def prepare_inputs(folder: Path) -> None:
@@ -188,7 +188,7 @@ def prepare_inputs(folder: Path) -> None:
 
 def show(answers: Sequence[Answer]) -> None:
     table = Table("kind", "inputs", "accepted", "refused", "faults")
-    for kind in [*KINDS, "all"]:
+    for kind in [*dict.fromkeys(answer.kind for answer in answers), "all"]:
         same = [answer for answer in answers if kind in (answer.kind, "all")]
         counts = [sum(answer.code == 0 for answer in same), sum(answer.code in (1, 2) for answer in same)]
         table.add_row(kind, *map(str, [len(same), *counts, sum(bool(answer.faults) for answer in same)]))
@@ -221,10 +221,9 @@ def main(
             for answer in pool.map(attempt, kinds, seeds, [folder] * len(kinds)):
                 answers.append(answer)
                 if answer.faults:
-                    console.print(
-                        f"--kind {answer.kind} --seed {answer.seed}: {'; '.join(answer.faults)}", markup=False
-                    )
-                    console.print(f"    {answer.command}", soft_wrap=True, markup=False)
+                    where = f"--kind {answer.kind} --seed {answer.seed}"
+                    text = f"{where}: {'; '.join(answer.faults)}\n    {answer.command}"
+                    console.print(text, soft_wrap=True, markup=False)
     finally:
         show(answers)
         console.print(f"{time.monotonic() - began:.0f} s")

@@ -28,7 +28,7 @@ from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER
 from benchmarks.runs import ENVIRONMENT
 from commandline import BadInput
-from datasets import store
+from datasets import delimited, store, tables
 from datasets.files import read_json
 from reports import charts
 from tests import model_folders
@@ -116,8 +116,14 @@ def target(box: Path, stdout: str) -> list[str]:
 # --- Damaged inputs: each function puts one into `box`, and returns the command that reads it
 
 
+def in_small_pieces() -> None:
+    """Read a table a few rows at a time, so that some predictions are written before the damage is read."""
+    delimited.BLOCK_BYTES, tables.PIECE_ROWS, tables.BATCH_ROWS = 1024, 30, 15
+
+
 def flowers(paths: Sequence[Path], chance: random.Random, box: Path, made: Path) -> Trial:
     """Train with a table, or predict one or a folder of several."""
+    prepare = chance.choice([in_small_pieces, lambda: None])
     predict = [
         "adapters",
         "predict",
@@ -130,11 +136,11 @@ def flowers(paths: Sequence[Path], chance: random.Random, box: Path, made: Path)
         "--data",
     ]
     if len(paths) > 1:
-        return Trial([*predict, box / "in"], residue="out", check=predictions, many_problems=True)
+        return Trial([*predict, box / "in"], residue="out", check=predictions, prepare=prepare, many_problems=True)
     if chance.random() < 0.4:
         words = ["--framework", chance.choice(["baseline", "scikit-learn"]), "--model", "logistic", "--threads", "1"]
         return Trial(["adapters", "train", *words, "--data", paths[0], "--output", box / "out"], check=model("out"))
-    return Trial([*predict, paths[0]], check=predictions)
+    return Trial([*predict, paths[0]], check=predictions, prepare=prepare)
 
 
 def csv_file(chance: random.Random, box: Path, made: Path) -> Trial:
