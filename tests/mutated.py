@@ -1,6 +1,6 @@
 """Hand damaged files to the command lines, and count the answers that nobody may get: python -m tests.mutated
 
-A campaign, not a test: 3,000 inputs take about half an hour. Each input has a seed, so that one can be repeated alone.
+A campaign, not a test: 3,000 inputs take about ten minutes. Each input has a seed, so that one can be repeated alone.
 Every input is read by a forked copy of this process, because importing the frameworks anew would take seconds.
 """
 
