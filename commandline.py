@@ -78,8 +78,14 @@ def main(app: typer.Typer, name: str) -> NoReturn:
         sys.exit(128 + _first_signal)
     if message and sys.stderr:
         with suppress(OSError):
-            print(f"error: {message}", file=sys.stderr, flush=True)
+            print(f"error: {printable(message)}", file=sys.stderr, flush=True)
     sys.exit(code)
+
+
+def printable(text: str) -> str:
+    """Return text as one line without terminal escapes: files and their names may hold anything."""
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
+    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in plain)
 
 
 def _run(app: typer.Typer, name: str) -> tuple[int, str | None]:

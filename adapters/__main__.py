@@ -152,10 +152,9 @@ def predict(
             except NotWritten as problem:  # nor could the next ones
                 problems.append(str(problem))
                 break
+            name = "standard output" if job[1] == STANDARD else commandline.printable(str(job[1]))
             (error if job[1] == STANDARD else Console(highlight=False)).print(
-                f"{'standard output' if job[1] == STANDARD else job[1]}: {rows:,} predictions by {card.framework}",
-                soft_wrap=True,
-                markup=False,
+                f"{name}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
             )
     if problems:
         _fail(problems)
@@ -164,7 +163,7 @@ def predict(
 def _fail(problems: list[str]) -> NoReturn:
     """End the command with a line for each problem and exit code 1."""
     for problem in problems:
-        error.print(f"error: {problem}", soft_wrap=True, markup=False)
+        error.print(f"error: {commandline.printable(problem)}", soft_wrap=True, markup=False)
     raise typer.Exit(1)
 
 
@@ -199,12 +198,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
                     else first_line(problem)
                 )
                 status.stop()
-                error.print(
-                    f"error: {framework} {what}" + (f" (log: {adapter.log})" if keep else ""),
-                    soft_wrap=True,
-                    markup=False,
-                )
-                raise typer.Exit(1) from None
+                _fail([f"{framework} {what}" + (f" (log: {adapter.log})" if keep else "")])
     finally:
         if folder and not keep:
             with commandline.uninterrupted():

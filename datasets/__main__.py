@@ -54,7 +54,7 @@ def make(
         task = progress.add_task("", total=rows)
         mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows), threads=threads)
     for line in mended:
-        error.print(line)
+        error.print(f"warning: {line}", soft_wrap=True, markup=False)
     print(f"{rows:,} flowers in {output}")
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from commandline import BadInput
+from commandline import BadInput, printable
 from datasets import store
 from datasets.delimited import NUMBER, open_delimited
 from datasets.flowers import FEATURES, SPECIES, species_code
@@ -117,8 +117,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except (pa.ArrowException, ValueError, OSError, EOFError, zlib.error) as error:
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        printable = "".join(letter if letter.isprintable() else "?" for letter in line)
-        raise BadInput(f"{path} cannot be read: {printable}") from None
+        raise BadInput(f"{path} cannot be read: {printable(line)}") from None
 
 
 def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -200,7 +199,7 @@ def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np
             raise BadInput(f"{where}: {value!r} is no measurement in cm")
         if not NUMBER.fullmatch(str(value)):
             raise BadInput(f"{where}: {_shortened(value)} is no number")
-        if abs(float(str(value).replace(",", "."))) > np.finfo(np.float32).max:
+        if abs(float(str(value).replace(",", "."))) > float(np.finfo(np.float32).max):
             raise BadInput(f"{where}: {_shortened(value)} is no measurement in cm")
     raise BadInput(f"{path}, column {name} has the type {column.type}; store numbers in it")
 
@@ -261,4 +260,4 @@ class _Plausibility:
 
 def _warn(message: str) -> None:
     if sys.stderr is not None:
-        print(f"warning: {message}", file=sys.stderr)
+        print(f"warning: {printable(message)}", file=sys.stderr)

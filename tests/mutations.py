@@ -1,11 +1,16 @@
-"""Damaged copies of a file of JSON: bytes that are changed, and values that are exchanged. The same for a seed."""
+"""Damaged copies of files: bytes that are changed, and values of JSON that are exchanged. The same for a seed."""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import random
+import re
+from collections.abc import Callable
 from typing import Any
+
+import pyarrow as pa
 
 DEEP = "[" * 100_000
 VALUES = [
@@ -32,6 +37,84 @@ BYTES = [
     b"9" * 400,
     b"",
 ]
+TABLE_BYTES = [
+    *(b"\r", b"\r\n", b"\n\n", b'"', b'""', b",", b";", b"\t", b"\0"),
+    *(b"\xff\xfe", b"\xef\xbb\xbf", b"nan", b"1e999"),
+]
+"""What readers of tables stumble over."""
+
+CELLS = [
+    *(b"", b"nan", b"NA", b"null", b"inf", b"-1", b"0", b"5", b"5.1", b"5,1", b'"5.1"', b'"5,1"', b" 5.1 ", b"5.1cm"),
+    *(b"1e5", b"1e-400", b"1e400", b"0x10", b"1_0", b"+5.1", b".5", b"5.", b"\xd9\xa5", b"true", b"2", b"9" * 400),
+    *(b"setosa", b"Iris-virginica", b"VERSICOLOR", b"tulip", b"sepal_length", b"id", b"x" * 1_000, b'"two\nlines"'),
+    *(b"\x1b[31m", b"\xe9", b"[red]x[/]", b"[/]", b"=1+1", b"\xe2\x80\xaegnp"),
+]
+FLOATS = [0.0, -1.0, 101.0, 1e30, 1e38, 3.5e38, 1e308, 1e-300, math.nan, math.inf, -math.inf, -0.0]
+
+
+def with_other_bytes(content: bytes, random_: random.Random) -> bytes:
+    """Return a damaged copy of any file: bytes are flipped, removed, doubled, cut off, or replaced."""
+    data = bytearray(content)
+    for _ in range(random_.choice((1, 1, 3, 10))):
+        at = random_.randrange(len(data) + 1)
+        end = at + random_.choice((1, 4, 64))
+        kinds: list[Callable[[], bytes]] = [
+            lambda: random_.randbytes(4),
+            lambda: b"",
+            lambda at=at, end=end: bytes(data[at:end]) * 2,
+            lambda: random_.choice(TABLE_BYTES),
+        ]
+        data[at:end] = random_.choice(kinds)()
+        if random_.random() < 0.05:
+            del data[at:]
+    return bytes(data)
+
+
+def with_another_cell(text: bytes, random_: random.Random) -> bytes:
+    """Return a copy of a CSV text in which one or a few cells hold something else."""
+    changed = text
+    for _ in range(random_.choice((1, 1, 1, 3))):
+        cells = list(re.finditer(rb"[^,;\t\r\n]+", changed))
+        cell = random_.choice(cells)
+        changed = changed[: cell.start()] + random_.choice(CELLS) + changed[cell.end() :]
+    return changed
+
+
+def with_another_column(table: pa.Table, random_: random.Random) -> pa.Table:
+    """Return a copy of a table with a column of another type, with another name or value, twice, or not at all."""
+    number = random_.randrange(table.num_columns)
+    name, column = table.column_names[number], table.column(number)
+    how = random_.choice(["type", "type", "value", "value", "name", "twice", "remove", "order"])
+    if how == "remove":
+        return table.remove_column(number)
+    if how == "order":
+        return table.select(random_.sample(range(table.num_columns), table.num_columns))
+    if how == "twice":
+        return table.append_column(name, column)
+    if how == "name":
+        other = random_.choice(
+            [name.upper(), f" {name}", name.replace("_", "."), "", "\x1b[31m", "é", *table.column_names]
+        )
+        return table.rename_columns([*table.column_names[:number], other, *table.column_names[number + 1 :]])
+    values = column.to_pylist()
+    if how == "value" and isinstance(values[0], float | str):
+        odd = ["tulip", "", "Setosa", "Iris-virginica", "[/]"] if isinstance(values[0], str) else FLOATS
+        values[random_.randrange(len(values))] = random_.choice([None, *odd])
+        return table.set_column(number, name, pa.array(values, column.type))
+    numbers, texts = range(len(values)), list(map(str, values))
+    kinds = [
+        lambda: pa.array(texts),
+        lambda: pa.array(texts, pa.large_string()),
+        lambda: pa.array(texts).dictionary_encode(),
+        lambda: pa.array([text.encode() for text in texts]),
+        lambda: pa.array([[number] for number in numbers]),
+        lambda: pa.array([{"a": number} for number in numbers]),
+        lambda: pa.array([number % 3 for number in numbers], random_.choice([pa.int8(), pa.uint64()])),
+        lambda: pa.array([number % 2 == 0 for number in numbers]),
+        lambda: pa.array(numbers, random_.choice([pa.timestamp("us"), pa.date32(), pa.float16(), pa.float32()])),
+        lambda: pa.nulls(len(values)),
+    ]
+    return table.set_column(number, name, random_.choice(kinds)())
 
 
 def damaged(text: str, random_: random.Random) -> bytes:

@@ -87,6 +87,19 @@ def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
 
 
+def test_names_of_files_put_nothing_but_text_on_the_terminal(command: Command, model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, content in (("bad", ""), ("worse", "wide\n"), ("good", IRIS.read_text())):
+        (folder / f"\x1b]0;title\x07\x1b[31m\n{name}.csv").write_text(content)
+    done = command(*predict(model, folder, tmp_path / "out")[2:])
+    assert [line[:7] for line in done.stderr.splitlines()] == ["error: "] * 2
+    assert len(done.stdout.splitlines()) == 1
+    [bad] = folder.glob("*bad.csv")
+    said = done.stdout + done.stderr + one_line(command(*predict(model, bad, tmp_path / "out.csv")[2:]))
+    assert said.replace("\n", "").isprintable()
+
+
 def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Path) -> None:
     header, *rows = IRIS.read_text().splitlines()
     ids = [f'plant "{number}", 5' for number in range(150)]

@@ -281,27 +281,6 @@ def test_a_foreign_keras_file_with_valid_checksums_is_refused(
         engines.predict(folder, tmp_path)
 
 
-def mutate(folder: Path, chance: random.Random) -> None:
-    """Change one file of a model folder at random, or its card; half of the time with checksums that match."""
-    file = chance.choice([folder / "model.json", *(path for path in (folder / "model").rglob("*") if path.is_file())])
-    content = bytearray(file.read_bytes())
-    place = chance.randrange(len(content))
-    how = chance.choice(["flip", "flip", "truncate", "insert", "delete", "word"])
-    if how == "flip":
-        content[place] ^= 1 << chance.randrange(8)
-    elif how == "truncate":
-        del content[place:]
-    elif how == "insert":
-        content[place:place] = chance.randbytes(chance.randrange(1, 9))
-    elif how == "word":
-        content[place : place + 4] = chance.choice([b"null", b"1e99", b'"a":', b"[[[[", b"NaN,", b"-1.5", b"{}{}"])
-    file.write_bytes(content)
-    if how == "delete":
-        file.unlink()
-    elif file.name != "model.json" and chance.random() < 0.7:
-        model_folders.sign(folder)
-
-
 @pytest.mark.parametrize("framework", CHEAP)
 def test_a_mutated_folder_is_refused_or_predicts(engines: Engines, tmp_path: Path, framework: str) -> None:
     chance = random.Random(12)
@@ -310,7 +289,7 @@ def test_a_mutated_folder_is_refused_or_predicts(engines: Engines, tmp_path: Pat
         scratch = tmp_path / str(number)
         scratch.mkdir()
         folder = engines.copy(framework, "logistic", scratch / "m")
-        mutate(folder, chance)
+        model_folders.mutate(folder, chance)
         try:
             probabilities = engines.predict(folder, scratch)
         except BadInput as problem:

@@ -1,0 +1,242 @@
+"""Hand damaged files to the command lines, and count the answers that nobody may get: python -m tests.mutated
+
+A campaign, not a test: 3,000 inputs take about ten minutes. Each input has a seed, so that one can be repeated alone.
+Every input is read by a forked copy of this process, because importing the frameworks anew would take seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import multiprocessing
+import os
+import random
+import runpy
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import adapters.__main__
+import adapters.pytorch
+import adapters.scikit_learn
+import benchmarks.__main__
+import commandline
+import datasets.__main__
+import datasets.maximum_likelihood
+import reports.__main__
+from benchmarks import environment
+from benchmarks.records import FILE
+from benchmarks.runner import Order
+from benchmarks.runs import ENVIRONMENT
+from datasets.files import write_json
+from tests.mutated_inputs import IRIS, KINDS, predictions
+from tests.test_received import ABOUT, RECORDS
+from tests.test_reports import make_run, record
+from tests.test_run_folders import received
+
+APPS = {
+    "adapters": adapters.__main__.app,
+    "benchmarks": benchmarks.__main__.app,
+    "datasets": datasets.__main__.app,
+    "reports": reports.__main__.app,
+}
+TIMEOUT_S = 60.0
+WORKERS = 2
+
+app = typer.Typer(add_completion=False)
+console = Console(highlight=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended: `code` is negative for a signal, None after a time-out. `faults` is empty if all is well."""
+
+    kind: str
+    seed: int
+    code: int | None
+    faults: tuple[str, ...]
+    command: str
+
+
+def contents(box: Path) -> dict[str, str]:
+    """Every file below a folder, with its checksum."""
+    return {
+        path.relative_to(box).as_posix(): "link" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(box.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def fork(words: Sequence[object], prepare: Callable[[], object], box: Path, log: Path) -> int | None:
+    """Run a command in a child process. Return its exit code, negative for a signal, or None after a time-out."""
+    child = os.fork()
+    if not child:
+        _become(list(map(str, words)), prepare, box, log)
+    descriptor = os.pidfd_open(child)
+    ended, _, _ = select.select([descriptor], [], [], TIMEOUT_S)
+    os.close(descriptor)
+    if not ended:
+        os.killpg(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return code if ended else None
+
+
+def _become(words: list[str], prepare: Callable[[], object], box: Path, log: Path) -> NoReturn:
+    """Run a command as if this process had been started for it, and end."""
+    code: Any = 1
+    try:
+        os.setsid()
+        for number, name in ((0, os.devnull), (1, f"{log}.out"), (2, f"{log}.err")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
+        os.environ["TMPDIR"] = tempfile.tempdir = str(box / "tmp")
+        prepare()
+        sys.argv = words
+        if words[0] in APPS:
+            commandline.main(APPS[words[0]], words[0])
+        sys.modules.pop(words[0], None)  # runpy warns of a module that is imported and run
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ending:
+        code = ending.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def attempt(kind: str, seed: int, folder: Path) -> Answer:
+    """Damage one input, run the command that reads it, and look for faults."""
+    box, chance = folder / f"{kind}-{seed}" / "box", random.Random(f"{kind} {seed}")
+    for name in ("in", "tmp"):
+        (box / name).mkdir(parents=True)
+    (box / "thesis.txt").write_text("ten years\n")
+    os.environ["IRISBENCH_DATA"] = str(folder / "cache")
+    trial = KINDS[kind][1](chance, box, folder / "made")
+    before, log = contents(box), box.parent / "log"
+    code = fork(trial.words, trial.prepare, box, log)
+    stdout, stderr = (Path(f"{log}{end}").read_text(errors="replace") for end in (".out", ".err"))
+    after = contents(box)
+    allowed = trial.residue if code else trial.output
+    faults = [] if code in (0, 1, 2) else ["time-out" if code is None else f"exit code {code}"]
+    faults += [
+        f"changed: {name}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and not f"{name}/".startswith(f"{allowed}/" if allowed else "")
+    ]
+    if "\x1b" in stdout + stderr:
+        faults.append("terminal escape")
+    lines = stderr.splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]
+    if "Traceback" in stdout + stderr:
+        faults.append(f"traceback: {(lines or [''])[-1]}")
+    else:
+        faults += [
+            f"line: {line[:200]}"
+            for line in lines
+            if not line.startswith(("error: ", "warning: ")) and not (code == 0 and line.endswith("made again"))
+        ]
+    if bool(errors) != bool(code) or (len(errors) > 1 and not trial.many_problems):
+        faults.append(f"exit code {code} with {len(errors)} lines of error")
+    if code == 0 or trial.check is predictions:
+        try:
+            faults += trial.check(box, stdout)
+        except Exception as error:  # such as half a line of predictions
+            faults.append(f"an output that cannot be checked: {error!r}")
+    if not faults:
+        shutil.rmtree(box.parent)
+    return Answer(kind, seed, code, tuple(faults), " ".join(map(str, trial.words)))
+
+
+def prepare_inputs(folder: Path) -> None:
+    """Make the files that are whole: models, runs, and a cache with a dataset and a target."""
+    made = folder / "made"
+    (folder / "tmp").mkdir()
+    os.environ["IRISBENCH_DATA"] = str(made / "cache")
+    make_run(made / "received", RECORDS, ABOUT)
+    run = received(made / "mine")
+    order = Order.read(run)
+    one = record("baseline", rows=150)
+    make_run(made / "one", [replace(one, run="mine", case=order.plan.steps()[0][0])])
+    shutil.copy(made / "one" / FILE, run / FILE)
+    write_json(run / ENVIRONMENT, environment.describe("mine", order.settings))
+    commands: list[Sequence[object]] = [
+        ["adapters", "train", "--framework", name, "--model", kind, "--data", IRIS, "--output", made / f"{name}-{kind}"]
+        for name, kind in itertools.product(("baseline", "scikit-learn", "pytorch-cpu"), ("logistic", "mlp"))
+    ]
+    for words in [*commands, ["benchmarks.preparation", "2000", "7"]]:
+        if fork(words, lambda: None, folder, folder / "log"):
+            raise SystemExit((folder / "log.err").read_text())
+
+
+def show(answers: Sequence[Answer]) -> None:
+    table = Table("kind", "inputs", "accepted", "refused", "faults")
+    for kind in [*dict.fromkeys(answer.kind for answer in answers), "all"]:
+        same = [answer for answer in answers if kind in (answer.kind, "all")]
+        counts = [sum(answer.code == 0 for answer in same), sum(answer.code in (1, 2) for answer in same)]
+        table.add_row(kind, *map(str, [len(same), *counts, sum(bool(answer.faults) for answer in same)]))
+    console.print(table)
+
+
+@app.command()
+def main(
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Inputs in all, shared out among the kinds.")] = 3_000,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first input of a kind; the next count up.")] = 0,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=commandline.one_of("kind", tuple(KINDS)), metavar="NAME", help="Only this. May be repeated."
+        ),
+    ] = None,
+) -> None:
+    """Damage files of every kind that the commands read; each answer must be a result, or a line that says why not."""
+    shares = {name: KINDS[name][0] for name in kind or KINDS}
+    folder, began, answers = Path(tempfile.mkdtemp(prefix="irisbench-mutated-")), time.monotonic(), []
+    prepare_inputs(folder)
+    whole = contents(folder / "made")
+    kinds, seeds = [], []
+    for name, share in shares.items():
+        for number in range(seed, seed + max(1, round(count * share / sum(shares.values())))):
+            kinds.append(name)
+            seeds.append(number)
+    try:
+        with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("fork")) as pool:
+            for answer in pool.map(attempt, kinds, seeds, [folder] * len(kinds)):
+                answers.append(answer)
+                if answer.faults:
+                    where = f"--kind {answer.kind} --seed {answer.seed}"
+                    text = f"{where}: {'; '.join(answer.faults)}\n    {answer.command}"
+                    console.print(text, soft_wrap=True, markup=False)
+    finally:
+        show(answers)
+        console.print(f"{time.monotonic() - began:.0f} s")
+    faulty = any(answer.faults for answer in answers)
+    if whole != contents(folder / "made"):
+        console.print("a command has changed a file beside its input")
+        faulty = True
+    if faulty:
+        console.print(f"the inputs with faults are in {folder}")
+    else:
+        shutil.rmtree(folder)
+    raise typer.Exit(int(faulty))
+
+
+if __name__ == "__main__":
+    commandline.main(app, "tests.mutated")
