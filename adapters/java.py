@@ -66,7 +66,13 @@ def options(resources: Resources) -> list[str]:
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={resources.folder.resolve()}",
         "-XX:-UsePerfData",  # a file of each JVM, in /tmp whatever the line above says
+        *(_fixed_heap(resources) if resources.fixed_heap else []),
     ]
+
+
+def _fixed_heap(resources: Resources) -> list[str]:
+    """Return options for a young generation of constant size. G1, the default collector, enlarges it over time."""
+    return [f"-Xms{heap_bytes(resources.memory_bytes) >> 20}m", "-XX:+UseSerialGC"]
 
 
 def command(resources: Resources) -> list[str]:
