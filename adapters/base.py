@@ -42,8 +42,8 @@ class Resources:
     folder: Path
     device: str = "cpu"
     cluster: str | None = None
-    fixed_heap: bool = False
-    """Start Java with its largest heap, so that its memory levels off within a few million rows."""
+    constant_memory: bool = False
+    """Whether memory must not grow with the number of tables that are loaded, one after another."""
 
 
 class Adapter(ABC):
