@@ -138,7 +138,7 @@ def predict(
         jobs = inference.jobs(data, output, columns)
     except NotWritten as problem:
         _fail([str(problem)])
-    with _engine(card.framework, card.track, threads, memory) as (adapter, folder, status):
+    with _engine(card.framework, card.track, threads, memory, constant_memory=True) as (adapter, folder, status):
         restored = model_folder.restore(adapter, model, card, contents, folder / "model")
         status.stop()
         for job in jobs:
@@ -168,7 +168,9 @@ def _fail(problems: list[str]) -> NoReturn:
 
 
 @contextmanager
-def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[tuple[Adapter, Path, Status]]:
+def _engine(
+    framework: str, track: str, threads: int, memory: int, constant_memory: bool = False
+) -> Iterator[tuple[Adapter, Path, Status]]:
     """A framework that has been started, a folder for its files, and the line that tells the user what it is doing."""
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
@@ -180,7 +182,7 @@ def _engine(framework: str, track: str, threads: int, memory: int) -> Iterator[t
             folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
         with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
             try:
-                adapter.start(Resources(threads, memory, folder, row.device))
+                adapter.start(Resources(threads, memory, folder, row.device, constant_memory=constant_memory))
                 commandline.end_on_signals()  # PySpark has put its own handler in place
                 yield adapter, folder, status
             except (BadInput, BrokenPipeError):

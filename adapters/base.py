@@ -42,6 +42,8 @@ class Resources:
     folder: Path
     device: str = "cpu"
     cluster: str | None = None
+    constant_memory: bool = False
+    """Whether memory must not grow with the number of tables that are loaded, one after another."""
 
 
 class Adapter(ABC):

@@ -66,7 +66,16 @@ def options(resources: Resources) -> list[str]:
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={resources.folder.resolve()}",
         "-XX:-UsePerfData",  # a file of each JVM, in /tmp whatever the line above says
+        *(_constant_memory(resources) if resources.constant_memory else []),
     ]
+
+
+def _constant_memory(resources: Resources) -> list[str]:
+    """Return options for a heap that starts at half its limit and grows only when live objects need it.
+
+    G1, the default collector, would take more and more of the heap before it collects the garbage.
+    """
+    return ["-XX:+UseSerialGC", f"-Xms{heap_bytes(resources.memory_bytes) // 2 >> 20}m"]
 
 
 def command(resources: Resources) -> list[str]:

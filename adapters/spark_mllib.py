@@ -79,6 +79,8 @@ class Spark(Adapter):
     serving = "model.predict on a vector, in the JVM, without a job"
     _spark: SparkSession | None = None
     _jvm: Jvm | None = None
+    _assembler: VectorAssembler | None = None
+    """The one for all tables. Its random name is part of the code that Spark compiles and keeps, 100 times over."""
 
     def supports(self, model: str) -> str | None:
         if model == "deep":
@@ -112,6 +114,8 @@ class Spark(Adapter):
         }
         self._jvm = Jvm(folder)
         self._spark = self._jvm.start(resources.cluster or f"local[{resources.threads}]", settings, self.log)
+        if resources.constant_memory:
+            self._assembler = _assembler()
 
     def build(self) -> dict[str, Any]:
         assert self._spark
@@ -131,7 +135,7 @@ class Spark(Adapter):
         # File by file, since Spark reads the files of a folder in the order of their sizes.
         parts = [self._spark.read.parquet(str(part.resolve())) for part in store.part_files(path)]
         rows = reduce(DataFrame.unionAll, parts)
-        vectors = VectorAssembler(inputCols=list(FEATURES), outputCol="features").transform(rows)
+        vectors = (self._assembler or _assembler()).transform(rows)
         kept = [name for name in ("features", "species") if name in vectors.columns]
         if self.track == "tuned" and len(on_disk) <= SMALL_ROWS:
             partitions = 1
@@ -233,6 +237,10 @@ class Spark(Adapter):
         if self._jvm and error[0] is not None and not isinstance(error[1], Exception):  # Ctrl-C or another signal
             self._jvm.kill()
         self.close()
+
+
+def _assembler() -> VectorAssembler:
+    return VectorAssembler(inputCols=list(FEATURES), outputCol="features")
 
 
 def _fit_network(

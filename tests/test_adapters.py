@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 import pytest
@@ -178,6 +178,25 @@ def test_data_in_a_hidden_folder_is_read(framework: str, flowers_10_000: Path, t
     shutil.copytree(flowers_10_000, tmp_path / ".cache" / "my flowers")
     with start(framework, tmp_path) as adapter:
         adapter.load(tmp_path / ".cache" / "my flowers")
+
+
+def test_spark_compiles_no_code_for_further_tables_where_memory_must_be_constant(
+    flowers_10_000: Path, tmp_path: Path
+) -> None:
+    if reason := missing("spark"):
+        pytest.skip(reason)
+    from adapters.spark_mllib import Spark
+
+    with Spark() as adapter:
+        adapter.start(Resources(1, GIB, tmp_path, constant_memory=True))
+        assert adapter._spark
+        jvm: Any = adapter._spark.sparkContext._jvm
+        compilations = jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME()
+        counts = []
+        for _ in range(2):
+            adapter.release(adapter.load(flowers_10_000))
+            counts.append(compilations.getCount())
+        assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("framework", JVM)

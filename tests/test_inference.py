@@ -49,7 +49,7 @@ def predict(model: Path, data: object, output: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000,000 flowers as CSV, 59 MB, in six pieces: the same 65,536 again and again."""
+    """3,000,000 flowers as CSV, 59 MB, in twelve pieces: the same 65,536 again and again."""
     path = tmp_path_factory.mktemp("large") / "flowers.csv"
     features = np.resize(chunk(0, Stream.TEST, 0)[0], (LARGE, 4)).astype(np.float64).round(2).clip(0.1)
     pa.csv.write_csv(pa.table(list(features.T.copy()), names=list(FEATURES)), path)
