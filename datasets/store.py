@@ -41,7 +41,7 @@ ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"
 LOCK = ".lock"
 OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.\d+")
-"""The names of the files that `make` writes."""
+"""The names of the files that `make` writes, and of what it leaves when it is killed."""
 # Without nulls, which would take half of the time that writing takes.
 SCHEMA = pa.schema(
     [pa.field(name, pa.float32(), nullable=False) for name in FEATURES]
@@ -158,15 +158,17 @@ def make(
 
 def _check_ours(folder: Path, wanted: Manifest) -> bool:
     """Tell whether the manifest can be trusted. BadInput if the folder holds anything but the dataset wanted."""
+    names = sorted(path.name for path in folder.iterdir())
+    others = [name for name in names if not OURS.fullmatch(name)]
     if not (folder / MANIFEST).exists():
-        if any(path.suffix == ".parquet" and not path.name.startswith(".") for path in folder.iterdir()):
-            raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
+        others += [name for name in names if name.startswith("part-")]  # we never write a part without a manifest
+    if others:
+        raise BadInput(f"{folder} holds other files ({others[0]}); name a new or empty folder")
+    if not (folder / MANIFEST).exists():
         return True
     try:
         found = Manifest.read(folder)
-    except BadInput as error:
-        if others := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
-            raise BadInput(f"{error}, in another folder: this one has files of others ({others[0]})") from None
+    except BadInput:
         return False
     if replace(found, parts={}) != wanted:
         raise BadInput(

@@ -231,9 +231,18 @@ def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_pa
     with pytest.raises(BadInput, match="is damaged"):
         store.check(tmp_path / "d")
     (tmp_path / "d" / "notes.txt").write_text("of somebody")
-    with pytest.raises(BadInput, match=r"has files of others \(notes.txt\)"):
+    with pytest.raises(BadInput, match=r"holds other files \(notes.txt\)"):
         store.make(tmp_path / "d", 1000)
     assert (tmp_path / "d" / "_manifest.json").read_text() == manifest
+
+
+@pytest.mark.parametrize("name", ["main.py", "table.parquet", "part-00000.parquet", ".hidden"])
+def test_a_folder_with_files_of_others_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("of somebody")
+    with pytest.raises(BadInput, match=rf"holds other files \({name}\); name a new or empty folder"):
+        store.make(tmp_path, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "of somebody"
 
 
 def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:
