@@ -22,7 +22,7 @@ from adapters.base import Adapter
 from adapters.errors import ForeignModel
 from commandline import BadInput
 from datasets import store, tables
-from datasets.files import replace_file
+from datasets.files import replacing
 from datasets.flowers import SPECIES
 
 STANDARD = Path("-")
@@ -55,6 +55,7 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
             raise BadInput(f"{output} is a folder; name a file to write")
         if _same(output, sys.stdout):
             output = STANDARD
+        _check_links(output)
         inputs = store.part_files(data) if data.is_dir() else [data]
         if any(_same(output, path) for path in inputs) or (data == STANDARD and _same(output, sys.stdin)):
             raise BadInput(f"{output} is the input; name another file to write")
@@ -64,6 +65,7 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
         raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write their results into")
     if _same(output, data):
         raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
+    _check_links(output)
     pairs = {output / file.name.removesuffix(".gz"): file for file in files}
     if len(pairs) < len(files):
         raise BadInput(f"{data} has a CSV file and a compressed one of the same name; remove or rename one")
@@ -83,6 +85,19 @@ def _same(path: Path, other: Path | Any) -> bool:
         return os.path.samestat(os.stat(path), status)
     except (OSError, ValueError):  # ValueError: a stream without a number, as tests have
         return False
+
+
+def _check_links(path: Path) -> None:
+    """BadInput if `path` leads through a symbolic link of another account, which could point to any file of ours."""
+    pending, checked = [path.absolute()], set[Path]()
+    while pending:
+        end = pending.pop()
+        for step in {end, *end.parents} - checked:
+            checked.add(step)
+            if step.is_symlink():
+                if step.lstat().st_uid not in (0, os.geteuid()):
+                    raise BadInput(f"{step} is a symbolic link of another account; name another file to write")
+                pending.append(step.parent / step.readlink())
 
 
 def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
@@ -118,9 +133,15 @@ def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Conso
 
     with _flowers(data, console, keep) as pieces:
         with _writing(output):
+            _check_links(output)  # again, because loading a framework takes seconds
             stream = _through(output)
         if stream is None:
-            replace_file(output.resolve(), write)
+            with ExitStack() as stack:
+                with _writing(output):
+                    beside = stack.enter_context(replacing(output.resolve()))
+                write(beside)
+                with _writing(output):
+                    stack.close()
             return rows
         try:
             write(stream)

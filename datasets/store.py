@@ -40,7 +40,7 @@ GROUP_ROWS = 2 * CHUNK_ROWS
 ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"
 LOCK = ".lock"
-OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.\d+")
+OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.[0-9a-f]+")
 """The names of the files that `make` writes, and of what it leaves when it is killed."""
 # Without nulls, which would take half of the time that writing takes.
 SCHEMA = pa.schema(

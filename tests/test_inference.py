@@ -22,6 +22,7 @@ import pytest
 
 from datasets.flowers import FEATURES, SPECIES
 from datasets.synthetic import Stream, chunk
+from tests import stranger
 from tests.conftest import ROOT, Command, missing, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
@@ -156,6 +157,22 @@ def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path)
         assert (tmp_path / "fifo").read_bytes() == expected
         assert writing.wait(60) == 0
     assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
+
+
+@pytest.mark.parametrize("link", ["out.csv", "folder"])
+def test_a_link_that_another_account_planted_is_not_followed(
+    link: str, command: Command, model: Path, tmp_path: Path
+) -> None:
+    other = stranger.account()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "out.csv").write_text("of the user")
+    (tmp_path / link).symlink_to(tmp_path / "mine" / "out.csv" if link == "out.csv" else tmp_path / "mine")
+    (tmp_path / "own.csv").symlink_to(link if link == "out.csv" else f"{link}/out.csv")
+    os.chown(tmp_path / link, other.pw_uid, other.pw_gid, follow_symlinks=False)
+    for output in (tmp_path / ("out.csv" if link == "out.csv" else "folder/out.csv"), tmp_path / "own.csv"):
+        said = one_line(command(*predict(model, IRIS, output)[2:]))
+        assert f"{tmp_path / link} is a symbolic link of another account" in said
+    assert (tmp_path / "mine" / "out.csv").read_text() == "of the user"
 
 
 @pytest.mark.parametrize(
