@@ -130,6 +130,8 @@ def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequen
         if not parts:
             raise BadInput(f"{path} is a folder without CSV or Parquet files")
         for part in parts:
+            if path.is_dir() and not part.is_file():  # reading a FIFO would wait for ever
+                raise BadInput(f"{part} is not a regular file; remove it")
             with pa.parquet.ParquetFile(part) as table:
                 columns = _columns(part, table.schema_arrow.names, with_species, keep)
                 for batch in table.iter_batches(BATCH_ROWS):

@@ -88,6 +88,28 @@ def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
 
 
+def test_a_folder_may_hold_files_of_any_kind(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "A.CSV").write_text(IRIS.read_text())
+    (tmp_path / "in" / "b.Csv.GZ").write_bytes(gzip.compress(IRIS.read_bytes()))
+    (tmp_path / "in" / "c.tsv").write_text(IRIS.read_text().replace(",", "\t"))
+    (tmp_path / "in" / "z[0].txt").touch()
+    (tmp_path / "in" / ".hidden.csv").touch()
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert (done.returncode, done.stderr) == (0, "not read: z[0].txt\n")
+    os.mkfifo(tmp_path / "in" / "d.csv")
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert done.returncode == 1
+    said = f"error: {tmp_path / 'in' / 'd.csv'} is not a regular file; remove it"
+    assert done.stderr.splitlines() == ["not read: z[0].txt", said]
+    results = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sorted(results) == ["A.csv", "b.csv", "c.csv"] and len(set(results.values())) == 1
+    (tmp_path / "in" / "B.csv").touch()
+    (tmp_path / "in" / "b.tsv").touch()
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert "b.Csv.GZ and b.tsv would both give b.csv; rename one of them" in one_line(done)
+
+
 def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Path) -> None:
     header, *rows = IRIS.read_text().splitlines()
     ids = [f'plant "{number}", 5' for number in range(150)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import resource
 import subprocess
@@ -163,6 +164,12 @@ def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
     assert [len(piece.features) for piece in pieces] == [75, 75]
     assert [text for piece in pieces for text in piece.kept[0].to_pylist()] == [str(number) for number in range(150)]
     np.testing.assert_array_equal(np.concatenate([piece.features for piece in pieces]), real_flowers()[0])
+
+
+def test_a_fifo_in_a_folder_of_parquet_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "flowers.parquet")
+    with pytest.raises(BadInput, match=r"flowers\.parquet is not a regular file"):
+        tables.read(tmp_path, with_species=True)
 
 
 class Endless(io.RawIOBase):
