@@ -79,7 +79,7 @@ class Manifest:
             manifest = read_json(folder / MANIFEST, cls)
         except FileNotFoundError:
             raise BadInput(
-                f"{folder} is no dataset: it has no {MANIFEST}. Make one with python -m datasets make"
+                f"{folder} is not a dataset: it has no {MANIFEST}. Make one with python -m datasets make"
             ) from None
         except BadInput as error:
             raise BadInput(f"{error}. Make the dataset again") from None
@@ -135,8 +135,7 @@ def make(
             if not folder.is_relative_to(cache_folder()):
                 raise
             raise BadInput(
-                f"the data folder {folder} cannot be created ({error.strerror}); "
-                "set IRISBENCH_DATA to a folder where you may write"
+                f"{folder} cannot be created ({error.strerror}); set IRISBENCH_DATA to a folder that you can write to"
             ) from None
     else:
         _check_ours(folder, wanted)
@@ -185,8 +184,8 @@ def _check_room(folder: Path, rows: int, missing_rows: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise BadInput(
-            f"{rows:,} rows in {folder}: needs {show_size(needed)}, {show_size(free)} are free. "
-            "Free some space, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
+            f"{rows:,} rows need {show_size(needed)} in {folder}, but {show_size(free)} are free; "
+            "ask for fewer rows, free some space, or choose a larger disk"
         )
 
 
@@ -270,7 +269,7 @@ def read(path: Path) -> Rows:
     """A Parquet file, or a folder of part files, as features in cm, shape (n_rows, 4), and species codes or None.
 
     For the frameworks that have no Parquet reader of their own, without pandas, which would cost each of them half a
-    second at the start. BadInput if columns are missing or are no numbers.
+    second at the start. BadInput if columns are missing or are not numbers.
     """
     return read_groups(row_groups(path))
 

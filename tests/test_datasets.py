@@ -192,7 +192,7 @@ def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
-    with pytest.raises(BadInput, match=r"100,000,000,000 rows in .*: needs 1.7 TB, 67 GB are free"):
+    with pytest.raises(BadInput, match=r"100,000,000,000 rows need 1.7 TB in .*, but 67 GB are free; ask for fewer"):
         store.make(tmp_path / "d", 100_000_000_000)
     assert list(tmp_path.iterdir()) == []
 

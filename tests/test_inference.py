@@ -83,7 +83,7 @@ def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert f"error: {tmp_path / 'in' / 'a.csv'} is empty" in first
-    assert "c.csv, row 1, column petal_length: 'wide' is no number" in second
+    assert "c.csv, row 1, column petal_length: 'wide' is not a number" in second
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.csv", "d.csv"]
     assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
 
@@ -318,7 +318,7 @@ def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, lar
     data.write_bytes(large.read_bytes() + b"1,2,wide,4\n")
     done = subprocess.run(predict(model, data, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, capture_output=True)
     assert done.returncode == 2
-    assert f"{data}, row 3000001, column petal_length: 'wide' is no number" in done.stderr.decode()
+    assert f"{data}, row 3000001, column petal_length: 'wide' is not a number" in done.stderr.decode()
     assert not (tmp_path / "out.csv").exists()
 
 

@@ -212,6 +212,6 @@ def test_a_user_with_a_read_only_home_is_told_to_name_a_data_folder(tmp_path: Pa
     refused = run("refused")
     lines = [line for line in refused.stderr.splitlines() if not line.startswith("warning: ")]
     assert refused.returncode == 2 and len(lines) == 1, refused.stderr
-    assert str(tmp_path / "home") in lines[0] and "set IRISBENCH_DATA to a folder where you may write" in lines[0]
+    assert str(tmp_path / "home") in lines[0] and "set IRISBENCH_DATA to a folder that you can write to" in lines[0]
     done = run("done", IRISBENCH_DATA=str(tmp_path / "data"))
     assert done.returncode == 0, done.stdout + done.stderr
