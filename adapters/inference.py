@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,7 @@ from adapters.base import Adapter
 from adapters.errors import ForeignModel
 from commandline import BadInput
 from datasets import store, tables
-from datasets.files import replace_file
+from datasets.files import replacing
 from datasets.flowers import SPECIES
 
 STANDARD = Path("-")
@@ -32,8 +33,19 @@ SCHEMA = pa.schema({"species": pa.string(), **{f"probability_{name}": pa.float64
 DIGITS = 6
 """Digits of the probabilities that are written."""
 
-Job = tuple[Path, Path]
-"""What is read, and where its results are written."""
+INPUT = re.compile(r"\.(csv|csv\.gz|tsv)$", re.IGNORECASE)
+"""How the names of the files end that are read of a folder."""
+
+
+class Job(NamedTuple):
+    """What is read, and where its results are written."""
+
+    data: Path
+    output: Path
+    in_folder: bool = False
+    """Whether `data` is one of the files of a folder."""
+    not_read: tuple[str, ...] = ()
+    """For the last file of a folder: the names of the files that are not read."""
 
 
 class NotWritten(Exception):
@@ -49,29 +61,37 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
         raise BadInput(f"--keep {clash[0]}: the results would have two columns of this name; rename it in {data}")
     if (data == STANDARD and sys.stdin is None) or (output == STANDARD and sys.stdout is None):
         raise NotWritten(f"standard {'input' if data == STANDARD and sys.stdin is None else 'output'} is closed")
-    files = sorted([*data.glob("*.csv"), *data.glob("*.csv.gz")]) if data.is_dir() else []
+    visible = sorted(path for path in data.iterdir() if not path.name.startswith(".")) if data.is_dir() else []
+    files = [path for path in visible if INPUT.search(path.name)]
     if not files:
         if output.is_dir():
             raise BadInput(f"{output} is a folder; name a file to write")
         if _same(output, sys.stdout):
             output = STANDARD
+        _check_links(output)
         inputs = store.part_files(data) if data.is_dir() else [data]
         if any(_same(output, path) for path in inputs) or (data == STANDARD and _same(output, sys.stdin)):
             raise BadInput(f"{output} is the input; name another file to write")
         output.parent.mkdir(parents=True, exist_ok=True)
-        return [(data, output)]
+        return [Job(data, output)]
     if output == STANDARD or (output.exists() and not output.is_dir()):
         raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write their results into")
     if _same(output, data):
         raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
-    pairs = {output / file.name.removesuffix(".gz"): file for file in files}
-    if len(pairs) < len(files):
-        raise BadInput(f"{data} has a CSV file and a compressed one of the same name; remove or rename one")
+    _check_links(output)
+    pairs: dict[Path, Path] = {}
+    for file in files:
+        target = output / INPUT.sub(".csv", file.name)
+        if target in pairs:
+            raise BadInput(f"{pairs[target]} and {file.name} would both give {target.name}; rename one of them")
+        pairs[target] = file
     for target in pairs:
         if any(_same(target, file) for file in files):
             raise BadInput(f"{target} is one of the files to read; remove it or name another folder to write into")
     output.mkdir(parents=True, exist_ok=True)
-    return [(file, target) for target, file in pairs.items()]
+    jobs = [Job(file, target, in_folder=True) for target, file in pairs.items()]
+    others = tuple(path.name for path in visible if path not in files and path.is_file())
+    return [*jobs[:-1], jobs[-1]._replace(not_read=others)]
 
 
 def _same(path: Path, other: Path | Any) -> bool:
@@ -85,10 +105,24 @@ def _same(path: Path, other: Path | Any) -> bool:
         return False
 
 
+def _check_links(path: Path) -> None:
+    """BadInput if `path` leads through a symbolic link of another account, which could point to any file of ours."""
+    pending, checked = [path.absolute()], set[Path]()
+    while pending:
+        end = pending.pop()
+        for step in {end, *end.parents} - checked:
+            checked.add(step)
+            if step.is_symlink():
+                if step.lstat().st_uid not in (0, os.geteuid()):
+                    raise BadInput(f"{step} is a symbolic link of another account; name another file to write")
+                pending.append(step.parent / step.readlink())
+
+
 def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
     """Write the columns in `keep`, the species and the probabilities as CSV, and return the number of rows.
 
-    `folder` is for temporary files, `console` for the progress.
+    `folder` is for temporary files, `console` for the progress and, after the last file of a folder, the names of the
+    files that are not read.
 
     Raises
     ------
@@ -97,7 +131,18 @@ def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Conso
     NotWritten
         The results cannot be written.
     """
-    data, output = job
+    try:
+        if job.in_folder and job.data.exists() and not (job.data.is_file() or job.data.is_dir()):
+            raise BadInput(f"{job.data} is not a regular file; remove it")
+        return _predict(adapter, model, job, folder, console, keep)
+    finally:
+        for name in job.not_read:
+            console.print(f"not read: {name}", soft_wrap=True, markup=False)
+
+
+def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str]) -> int:
+    """Do the work of `predict` for what is known to be no FIFO in a folder."""
+    data, output = job.data, job.output
     schema = pa.schema([pa.field(name, pa.string()) for name in keep] + list(SCHEMA))
     # Text of the user may need quotes, our names and numbers do not.
     quotes = "needed" if keep else "none"
@@ -118,9 +163,15 @@ def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Conso
 
     with _flowers(data, console, keep) as pieces:
         with _writing(output):
+            _check_links(output)  # again, because loading a framework takes seconds
             stream = _through(output)
         if stream is None:
-            replace_file(output.resolve(), write)
+            with ExitStack() as stack:
+                with _writing(output):
+                    beside = stack.enter_context(replacing(output.resolve()))
+                write(beside)
+                with _writing(output):
+                    stack.close()
             return rows
         try:
             write(stream)

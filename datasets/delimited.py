@@ -85,8 +85,11 @@ def open_delimited(path: Path, file: BinaryIO) -> Delimited:
             return Delimited([*FEATURES, "species"], delimiter, body)
         if _is_scikit_learn(names):
             return Delimited([*FEATURES, "species"], delimiter, body)
-        if len(names) >= len(FEATURES) and all(NUMBER.fullmatch(name) for name in names):
-            raise BadInput(f"{path} has numbers in its first line; name the columns there: {','.join(FEATURES)}")
+        numbers = sum(bool(NUMBER.fullmatch(name)) for name in names)
+        if numbers >= len(FEATURES) and 2 * numbers > len(names):
+            header = delimiter.join([*FEATURES, "species"][: len(names)])
+            more = ", with a name for every other column" if len(names) > len(FEATURES) + 1 else ""
+            raise BadInput(f"{path} has no header; add this first line: {header}{more}")
     delimiter, names = max(fields.items(), key=lambda item: len(item[1]))
     return Delimited(names, delimiter, body)
 
@@ -145,7 +148,7 @@ class _Body(io.RawIOBase):
         start = self._start + _read(self._rest, HEADER_BYTES - len(self._start))
         line, end = re.match(rb"([^\r\n]*)(\r\n|\r|\n|)", start).groups()  # type: ignore[union-attr]
         if len(line) >= HEADER_BYTES:
-            raise BadInput(f"{path} is no CSV file: its first line is longer than {HEADER_BYTES:,} bytes")
+            raise BadInput(f"{path} is not a CSV file: its first line is longer than {HEADER_BYTES:,} bytes")
         self._start = start[len(line) + len(end) :]
         return line, end
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from commandline import BadInput
+from commandline import BadInput, uninterrupted
 
 LARGEST_JSON_BYTES = 2**24
 """No JSON file of ours comes near this size."""
@@ -18,14 +20,37 @@ LARGEST_JSON_BYTES = 2**24
 Value = TypeVar("Value")
 
 
-def replace_file(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Write a file beside `path` and rename it, so that no reader ever sees half a file under its name."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield an empty file beside `path`, and rename it to `path` when the block ends without an exception.
+
+    Its name cannot be guessed and it is never an existing file, so that another account cannot plant a link there.
+    It gets the mode of the file that it replaces.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    mode, replaces_own = 0o666, False
+    with suppress(FileNotFoundError):
+        old = path.lstat()
+        if stat.S_ISREG(old.st_mode):
+            mode, replaces_own = stat.S_IMODE(old.st_mode) & 0o777, old.st_uid == os.geteuid()
+    descriptor = None
     try:
-        write_to(beside)
+        with uninterrupted():
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode | stat.S_IWUSR)
+        yield beside
+        if replaces_own:  # without the umask, which limits what is taken over from another account's file
+            os.fchmod(descriptor, mode)
         beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        if descriptor is not None:
+            os.close(descriptor)
+            beside.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Write a file beside `path` and rename it, so that no reader ever sees half a file under its name."""
+    with replacing(path) as beside:
+        write_to(beside)
 
 
 def read_json(path: Path, kind: type[Value]) -> Value:

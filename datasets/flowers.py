@@ -31,7 +31,7 @@ def real_flowers() -> tuple[NDArray[np.float32], NDArray[np.int8]]:
 
 
 def species_code(name: object) -> int | None:
-    """Return the class label for "setosa", "Iris-setosa", "Iris Setosa" or "0"; None if it is no species."""
+    """Return the class label for "setosa", "Iris-setosa", "Iris Setosa" or "0"; None if it is not a species."""
     plain = str(name).strip().lower().removeprefix("iris").lstrip("- ")
     if plain in SPECIES:
         return SPECIES.index(plain)

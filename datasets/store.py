@@ -40,8 +40,8 @@ GROUP_ROWS = 2 * CHUNK_ROWS
 ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"
 LOCK = ".lock"
-OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.\d+")
-"""The names of the files that `make` writes."""
+OURS = re.compile(r"_manifest\.json|\.lock|part-\d{5}\.parquet|\.(part-\d{5}\.parquet|_manifest\.json)\.[0-9a-f]+")
+"""The names of the files that `make` writes, and of what it leaves when it is killed."""
 # Without nulls, which would take half of the time that writing takes.
 SCHEMA = pa.schema(
     [pa.field(name, pa.float32(), nullable=False) for name in FEATURES]
@@ -79,7 +79,7 @@ class Manifest:
             manifest = read_json(folder / MANIFEST, cls)
         except FileNotFoundError:
             raise BadInput(
-                f"{folder} is no dataset: it has no {MANIFEST}. Make one with python -m datasets make"
+                f"{folder} is not a dataset: it has no {MANIFEST}. Make one with python -m datasets make"
             ) from None
         except BadInput as error:
             raise BadInput(f"{error}. Make the dataset again") from None
@@ -135,8 +135,7 @@ def make(
             if not folder.is_relative_to(cache_folder()):
                 raise
             raise BadInput(
-                f"the data folder {folder} cannot be created ({error.strerror}); "
-                "set IRISBENCH_DATA to a folder that you can write to"
+                f"{folder} cannot be created ({error.strerror}); set IRISBENCH_DATA to a folder that you can write to"
             ) from None
     else:
         _check_ours(folder, wanted)
@@ -158,15 +157,17 @@ def make(
 
 def _check_ours(folder: Path, wanted: Manifest) -> bool:
     """Tell whether the manifest can be trusted. BadInput if the folder holds anything but the dataset wanted."""
+    names = sorted(path.name for path in folder.iterdir())
+    others = [name for name in names if not OURS.fullmatch(name)]
     if not (folder / MANIFEST).exists():
-        if any(path.suffix == ".parquet" and not path.name.startswith(".") for path in folder.iterdir()):
-            raise BadInput(f"{folder} has Parquet files that are no dataset of irisbench; name another folder")
+        others += [name for name in names if name.startswith("part-")]  # we never write a part without a manifest
+    if others:
+        raise BadInput(f"{folder} holds other files ({others[0]}); name a new or empty folder")
+    if not (folder / MANIFEST).exists():
         return True
     try:
         found = Manifest.read(folder)
-    except BadInput as error:
-        if others := [path.name for path in folder.iterdir() if not OURS.fullmatch(path.name)]:
-            raise BadInput(f"{error}, in another folder: this one has files of others ({others[0]})") from None
+    except BadInput:
         return False
     if replace(found, parts={}) != wanted:
         raise BadInput(
@@ -183,8 +184,8 @@ def _check_room(folder: Path, rows: int, missing_rows: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise BadInput(
-            f"{rows:,} rows in {folder}: needs {show_size(needed)}, {show_size(free)} are free. "
-            "Free some space, ask for fewer rows, or set IRISBENCH_DATA to a folder on a larger disk"
+            f"{rows:,} rows need {show_size(needed)} in {folder}, but {show_size(free)} are free; "
+            "ask for fewer rows, free some space, or choose a larger disk"
         )
 
 
@@ -268,7 +269,7 @@ def read(path: Path) -> Rows:
     """A Parquet file, or a folder of part files, as features in cm, shape (n_rows, 4), and species codes or None.
 
     For the frameworks that have no Parquet reader of their own, without pandas, which would cost each of them half a
-    second at the start. BadInput if columns are missing or are no numbers.
+    second at the start. BadInput if columns are missing or are not numbers.
     """
     return read_groups(row_groups(path))
 

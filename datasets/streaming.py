@@ -59,7 +59,7 @@ class OnDisk:
 
     @classmethod
     def at(cls, path: Path) -> OnDisk:
-        """BadInput if columns are missing or are no numbers."""
+        """BadInput if columns are missing or are not numbers."""
         return cls(store.row_groups(path))
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class OnDisk:
 def load(path: Path, memory_bytes: int) -> InMemory | OnDisk:
     """The Parquet at `path`: in memory, if a training there takes no more than `memory_bytes`.
 
-    BadInput if columns are missing or are no numbers.
+    BadInput if columns are missing or are not numbers.
     """
     table = OnDisk.at(path)
     return InMemory(*store.read_groups(table.groups)) if table.fits(memory_bytes) else table

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from commandline import BadInput, printable
 from datasets import store
-from datasets.delimited import NUMBER, open_delimited
+from datasets.delimited import BLOCK_BYTES, NUMBER, open_delimited
 from datasets.flowers import FEATURES, SPECIES, species_code
 
 PIECE_ROWS = 2**18
@@ -92,7 +92,7 @@ def _small_pieces(path: Path, file: BinaryIO | None, with_species: bool, keep: S
             if len(batch):
                 yield Piece(features, species, [_text(path, name, i) for name, i in zip(keep, kept, strict=True)])
     if not seen:
-        raise BadInput(f"{path} has a header and no flowers")
+        raise BadInput(f"{path} has a header but no rows; add one row per flower")
     plausibility.summarise()
 
 
@@ -118,6 +118,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except (pa.ArrowException, ValueError, OSError, EOFError, zlib.error) as error:
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        if "straddling object" in line:  # Arrow's words for a line that is longer than a block
+            line = f"a line is longer than {BLOCK_BYTES:,} bytes; shorten it"
         raise BadInput(f"{path} cannot be read: {printable(line)}") from None
 
 
@@ -130,6 +132,8 @@ def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequen
         if not parts:
             raise BadInput(f"{path} is a folder without CSV or Parquet files")
         for part in parts:
+            if path.is_dir() and not part.is_file():  # reading a FIFO would wait for ever
+                raise BadInput(f"{part} is not a regular file; remove it")
             with pa.parquet.ParquetFile(part) as table:
                 columns = _columns(part, table.schema_arrow.names, with_species, keep)
                 for batch in table.iter_batches(BATCH_ROWS):
@@ -197,11 +201,11 @@ def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np
         if value is None or str(value).strip().lower() in ("", "nan"):
             raise BadInput(f"{where}: the value is missing; fill it in or remove the row")
         if re.fullmatch(r"[+-]?inf(inity)?", str(value).strip().lower()):
-            raise BadInput(f"{where}: {value!r} is no measurement in cm")
+            raise BadInput(f"{where}: {_shortened(value)} is not a length in cm; correct it or remove the row")
         if not NUMBER.fullmatch(str(value)):
-            raise BadInput(f"{where}: {_shortened(value)} is no number")
+            raise BadInput(f"{where}: {_shortened(value)} is not a number; write 5.1 or 5,1")
         if abs(float(str(value).replace(",", "."))) > float(np.finfo(np.float32).max):
-            raise BadInput(f"{where}: {_shortened(value)} is no measurement in cm")
+            raise BadInput(f"{where}: {_shortened(value)} is not a length in cm; correct it or remove the row")
     raise BadInput(f"{path}, column {name} has the type {column.type}; store numbers in it")
 
 
@@ -251,12 +255,13 @@ class _Plausibility:
             return
         for row, column in np.argwhere(wrong)[: max(0, WARNINGS - self.implausible)]:
             value = features[row, column]
-            _warn(f"{self.path}, row {before + row + 1}, column {FEATURES[column]}: {value:g} cm is implausible")
+            where = f"{self.path}, row {before + row + 1}, column {FEATURES[column]}"
+            _warn(f"{where}: {value:g} cm is implausible; expected more than 0 and at most {LARGEST_CM:g} cm")
         self.implausible += int(wrong.sum())
 
     def summarise(self) -> None:
         if self.implausible > WARNINGS:
-            _warn(f"{self.path}: {self.implausible:,} values are not between 0 and {LARGEST_CM:g} cm")
+            _warn(f"{self.path}: {self.implausible:,} implausible values in all")
 
 
 def _warn(message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from commandline import LARGEST_ROWS, BadInput
-from datasets import scores, store, synthetic
+from datasets import files, scores, store, synthetic
 from datasets.flowers import real_flowers
 from datasets.maximum_likelihood import predict_by_logistic
 from datasets.synthetic import Stream
@@ -152,10 +153,29 @@ def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
     store.make(tmp_path / "d", 1000)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (tmp_path / "d" / f".part-00000.parquet.{gone.pid}").touch()
+    for end in (gone.pid, "0a1b2c3d"):
+        (tmp_path / "d" / f".part-00000.parquet.{end}").touch()
     store.make(tmp_path / "d", 1000)
     names = sorted(path.name for path in (tmp_path / "d").iterdir())
     assert names == [".lock", "_manifest.json", "part-00000.parquet"]
+
+
+def test_a_replaced_file_keeps_its_mode_and_no_planted_link_is_followed(tmp_path: Path) -> None:
+    victim, output = tmp_path / "victim", tmp_path / "out.csv"
+    for mode in (0o600, 0o664, 0o444):
+        output.write_text("of yesterday")
+        output.chmod(mode)
+        victim.write_text("of somebody")
+        (tmp_path / f".out.csv.{os.getpid()}").symlink_to(victim)
+        files.replace_file(output, lambda beside: beside.write_text("of today"))
+        (tmp_path / f".out.csv.{os.getpid()}").unlink()
+        assert stat.S_IMODE(output.stat().st_mode) == mode
+        assert (output.read_text(), victim.read_text()) == ("of today", "of somebody")
+        output.unlink()
+    files.replace_file(output, lambda beside: beside.write_text("of today"))
+    (tmp_path / "plain").touch()
+    assert output.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "plain", "victim"]
 
 
 def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +192,7 @@ def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
-    with pytest.raises(BadInput, match=r"100,000,000,000 rows in .*: needs 1.7 TB, 67 GB are free"):
+    with pytest.raises(BadInput, match=r"100,000,000,000 rows need 1.7 TB in .*, but 67 GB are free; ask for fewer"):
         store.make(tmp_path / "d", 100_000_000_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -231,9 +251,18 @@ def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_pa
     with pytest.raises(BadInput, match="is damaged"):
         store.check(tmp_path / "d")
     (tmp_path / "d" / "notes.txt").write_text("of somebody")
-    with pytest.raises(BadInput, match=r"has files of others \(notes.txt\)"):
+    with pytest.raises(BadInput, match=r"holds other files \(notes.txt\)"):
         store.make(tmp_path / "d", 1000)
     assert (tmp_path / "d" / "_manifest.json").read_text() == manifest
+
+
+@pytest.mark.parametrize("name", ["main.py", "table.parquet", "part-00000.parquet", ".hidden"])
+def test_a_folder_with_files_of_others_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("of somebody")
+    with pytest.raises(BadInput, match=rf"holds other files \({name}\); name a new or empty folder"):
+        store.make(tmp_path, 1000)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "of somebody"
 
 
 def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:

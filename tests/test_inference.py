@@ -22,6 +22,7 @@ import pytest
 
 from datasets.flowers import FEATURES, SPECIES
 from datasets.synthetic import Stream, chunk
+from tests import stranger
 from tests.conftest import ROOT, Command, missing, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
@@ -82,7 +83,7 @@ def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
     assert f"error: {tmp_path / 'in' / 'a.csv'} is empty" in first
-    assert "c.csv, row 1, column petal_length: 'wide' is no number" in second
+    assert "c.csv, row 1, column petal_length: 'wide' is not a number" in second
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.csv", "d.csv"]
     assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
 
@@ -98,6 +99,28 @@ def test_names_of_files_put_nothing_but_text_on_the_terminal(command: Command, m
     [bad] = folder.glob("*bad.csv")
     said = done.stdout + done.stderr + one_line(command(*predict(model, bad, tmp_path / "out.csv")[2:]))
     assert said.replace("\n", "").isprintable()
+
+
+def test_a_folder_may_hold_files_of_any_kind(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "A.CSV").write_text(IRIS.read_text())
+    (tmp_path / "in" / "b.Csv.GZ").write_bytes(gzip.compress(IRIS.read_bytes()))
+    (tmp_path / "in" / "c.tsv").write_text(IRIS.read_text().replace(",", "\t"))
+    (tmp_path / "in" / "z[0].txt").touch()
+    (tmp_path / "in" / ".hidden.csv").touch()
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert (done.returncode, done.stderr) == (0, "not read: z[0].txt\n")
+    os.mkfifo(tmp_path / "in" / "d.csv")
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert done.returncode == 1
+    said = f"error: {tmp_path / 'in' / 'd.csv'} is not a regular file; remove it"
+    assert done.stderr.splitlines() == ["not read: z[0].txt", said]
+    results = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert sorted(results) == ["A.csv", "b.csv", "c.csv"] and len(set(results.values())) == 1
+    (tmp_path / "in" / "B.csv").touch()
+    (tmp_path / "in" / "b.tsv").touch()
+    done = command(*predict(model, tmp_path / "in", tmp_path / "out")[2:])
+    assert "b.Csv.GZ and b.tsv would both give b.csv; rename one of them" in one_line(done)
 
 
 def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Path) -> None:
@@ -169,6 +192,22 @@ def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path)
         assert (tmp_path / "fifo").read_bytes() == expected
         assert writing.wait(60) == 0
     assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
+
+
+@pytest.mark.parametrize("link", ["out.csv", "folder"])
+def test_a_link_that_another_account_planted_is_not_followed(
+    link: str, command: Command, model: Path, tmp_path: Path
+) -> None:
+    other = stranger.account()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "out.csv").write_text("of the user")
+    (tmp_path / link).symlink_to(tmp_path / "mine" / "out.csv" if link == "out.csv" else tmp_path / "mine")
+    (tmp_path / "own.csv").symlink_to(link if link == "out.csv" else f"{link}/out.csv")
+    os.chown(tmp_path / link, other.pw_uid, other.pw_gid, follow_symlinks=False)
+    for output in (tmp_path / ("out.csv" if link == "out.csv" else "folder/out.csv"), tmp_path / "own.csv"):
+        said = one_line(command(*predict(model, IRIS, output)[2:]))
+        assert f"{tmp_path / link} is a symbolic link of another account" in said
+    assert (tmp_path / "mine" / "out.csv").read_text() == "of the user"
 
 
 @pytest.mark.parametrize(
@@ -292,7 +331,7 @@ def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, lar
     data.write_bytes(large.read_bytes() + b"1,2,wide,4\n")
     done = subprocess.run(predict(model, data, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, capture_output=True)
     assert done.returncode == 2
-    assert f"{data}, row 3000001, column petal_length: 'wide' is no number" in done.stderr.decode()
+    assert f"{data}, row 3000001, column petal_length: 'wide' is not a number" in done.stderr.decode()
     assert not (tmp_path / "out.csv").exists()
 
 

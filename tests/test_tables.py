@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import random
 import resource
 import subprocess
@@ -104,17 +105,21 @@ def test_the_files_that_other_projects_ship_are_read(name: str) -> None:
         (f"{SEABORN},Species\n1,2,3,4,setosa,5\n", "for species: 'species' and 'Species'"),
         (SEABORN.replace("petal_length", "petal_length_2") + "\n1,2,3,4,setosa\n", "no column petal_length;"),
         (SEABORN.replace("petal_length", "petal_length_mm") + "\n1,2,3,4,setosa\n", "no column petal_length;"),
-        (f"{SEABORN}\n1_000,2,3,4,setosa\n", "row 1, column sepal_length: '1_000' is no number"),
-        (f"{SEABORN}\n1,1e308,3,4,setosa\n", "row 1, column sepal_width: '1e308' is no measurement in cm"),
-        (f"{SEABORN}\n1,2,0x1f,4,setosa\n", "row 1, column petal_length: '0x1f' is no number"),
-        ("5.1,3.5,1.4,0.2\n", "has numbers in its first line; name the columns there: sepal_length,"),
-        ("5.1,3.5,1.4,0.2,tulip\n", "has no column sepal_length"),
+        (f"{SEABORN}\n1_000,2,3,4,setosa\n", "row 1, column sepal_length: '1_000' is not a number; write 5.1 or 5,1"),
+        (f"{SEABORN}\n1,2,0x1f,4,setosa\n", "row 1, column petal_length: '0x1f' is not a number"),
+        ("5.1,3.5,1.4,0.2\n", f"has no header; add this first line: {','.join(FEATURES)}"),
+        ("5,1;3,5;1,4;0,2;tulip\n", f"has no header; add this first line: {SEABORN.replace(',', ';')}"),
+        ("1,5.1,3.5,1.4,0.2,setosa\n", f"add this first line: {SEABORN}, with a name for every other column"),
+        (f"{SEABORN},1,2,3,4,5\n5.1,3.5,1.4,0.2,tulip,1,1,1,1,1\n", "there is no species 'tulip'"),
+        (f"{SEABORN}\n-inf,2,3,4,setosa\n", "'-inf' is not a length in cm; correct it or remove the row"),
+        (f"{SEABORN}\n1e99,2,3,4,setosa\n", "'1e99' is not a length in cm; correct it or remove the row"),
         (f'{SEABORN},"{"x" * 200_000}"\n', "line 1 cannot be read: field larger than field limit"),
         ("\ufeff" + SEABORN.encode("utf-16").decode("latin-1"), "has no column"),
-        (f"{SEABORN}\n" + "1" * 3_000_000 + ",2,3,4,setosa\n", "cannot be read"),
+        (f"{SEABORN}\n" + "1" * 3_000_000 + ",2,3,4,setosa\n", "read: a line is longer than 1,048,576 bytes; shorten"),
         ("\n" * 1_000_000, "is empty"),
     ],
 )
+@pytest.mark.filterwarnings("error")  # a warning would be a second line
 def test_what_cannot_be_understood_is_refused_in_one_line(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "flowers.csv").write_text(content)
     with pytest.raises(BadInput) as refused:
@@ -138,7 +143,7 @@ def test_a_first_line_without_end_takes_no_memory(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert "is no CSV file: its first line is longer than 1,048,576 bytes" in done.stderr
+    assert "is not a CSV file: its first line is longer than 1,048,576 bytes" in done.stderr
 
 
 def test_implausible_values_are_told_with_their_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,9 +154,9 @@ def test_implausible_values_are_told_with_their_row(tmp_path: Path, capsys: pyte
     assert len(features) == 4
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 4
-    assert "row 2, column sepal_length: 1e+30 cm is implausible" in lines[0]
+    assert "row 2, column sepal_length: 1e+30 cm is implausible; expected more than 0 and at most 100 cm" in lines[0]
     assert "row 3, column petal_width: -1 cm is implausible" in lines[2]
-    assert "4 values are not between 0 and 100 cm" in lines[3]
+    assert "flowers.csv: 4 implausible values in all" in lines[3]
 
 
 def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
@@ -165,6 +170,12 @@ def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
     assert [len(piece.features) for piece in pieces] == [75, 75]
     assert [text for piece in pieces for text in piece.kept[0].to_pylist()] == [str(number) for number in range(150)]
     np.testing.assert_array_equal(np.concatenate([piece.features for piece in pieces]), real_flowers()[0])
+
+
+def test_a_fifo_in_a_folder_of_parquet_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "flowers.parquet")
+    with pytest.raises(BadInput, match=r"flowers\.parquet is not a regular file"):
+        tables.read(tmp_path, with_species=True)
 
 
 class Endless(io.RawIOBase):
