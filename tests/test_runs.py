@@ -135,7 +135,7 @@ def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path
 
 def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "is no run" in one_line(command("benchmarks", "run", "--resume", tmp_path / "nowhere"))
+    assert "cannot be resumed: it has no plan.json" in one_line(command("benchmarks", "run", "--resume", tmp_path / "nowhere"))
     assert "it has no plan.json" in one_line(command("benchmarks", "run", "--resume", tmp_path / "empty"))
     assert "type --resume" in one_line(command("benchmarks", "run", tmp_path / "empty"))
 
@@ -150,7 +150,7 @@ def test_a_second_supervisor_on_the_same_folder_says_no(
     while not any('"train"' in path.read_text() for path in folder.glob("cases/*/journal.jsonl")):
         assert first.poll() is None
         time.sleep(0.05)
-    assert "another run is writing into" in one_line(command("benchmarks", "run", "--resume", folder))
+    assert "another run is writing to" in one_line(command("benchmarks", "run", "--resume", folder))
     first.send_signal(signal.SIGTERM)
     said = first.communicate()[0]
     assert first.returncode == 143, said
