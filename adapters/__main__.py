@@ -131,6 +131,7 @@ def predict(
     In a folder, files that cannot be read are skipped and listed at the end.
     """
     commandline.check_resources(threads, memory)
+    inference.return_freed_memory()
     card, contents = model_folder.read_verified(model)
     columns = keep or []
     problems: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import stat
@@ -30,6 +31,9 @@ STANDARD = Path("-")
 """Standard input and standard output."""
 
 SCHEMA = pa.schema({"species": pa.string(), **{f"probability_{name}": pa.float64() for name in SPECIES}})
+LARGE_BLOCK_BYTES = 2**20
+"""Blocks of memory that are returned to the system as soon as they are freed."""
+
 DIGITS = 6
 """Digits of the probabilities that are written."""
 
@@ -181,6 +185,15 @@ def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Cons
             with suppress(OSError):  # what is left in its buffer cannot be written either
                 stream.close()
     return rows
+
+
+def return_freed_memory() -> None:
+    """Have glibc return large blocks. By default it raises its own limit, and keeps more and more of them."""
+    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    with suppress(AttributeError, OSError, TypeError):  # another C library has no mallopt
+        libc = ctypes.CDLL(None)
+        for parameter in (mmap_threshold, trim_threshold):
+            libc.mallopt(parameter, LARGE_BLOCK_BYTES)
 
 
 def _through(output: Path) -> BinaryIO | None:
