@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from adapters.base import Adapter
 from adapters.errors import ForeignModel
-from commandline import BadInput
+from commandline import WRONG_PATH, BadInput, check_folder
 from datasets import store, tables
 from datasets.files import replacing
 from datasets.flowers import SPECIES
@@ -57,7 +57,7 @@ class NotWritten(Exception):
 
 
 def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
-    """Return one job, or one for each CSV file of a folder, after creating the folder that the results need.
+    """Return one job, or one for each CSV file of a folder. Nothing is created yet.
 
     BadInput if a result would replace an input, or could not be told apart from the columns in `keep`.
     """
@@ -76,7 +76,7 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
         inputs = store.part_files(data) if data.is_dir() else [data]
         if any(_same(output, path) for path in inputs) or (data == STANDARD and _same(output, sys.stdin)):
             raise BadInput(f"{output} is the input; name another file to write")
-        output.parent.mkdir(parents=True, exist_ok=True)
+        check_folder(output.parent)
         return [Job(data, output)]
     if output == STANDARD or (output.exists() and not output.is_dir()):
         raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write their results into")
@@ -92,7 +92,6 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
     for target in pairs:
         if any(_same(target, file) for file in files):
             raise BadInput(f"{target} is one of the files to read; remove it or name another folder to write into")
-    output.mkdir(parents=True, exist_ok=True)
     jobs = [Job(file, target, in_folder=True) for target, file in pairs.items()]
     others = tuple(path.name for path in visible if path not in files and path.is_file())
     return [*jobs[:-1], jobs[-1]._replace(not_read=others)]
@@ -131,9 +130,9 @@ def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Conso
     Raises
     ------
     BadInput
-        The flowers cannot be read.
+        The flowers cannot be read, or the path of the results is wrong.
     NotWritten
-        The results cannot be written.
+        The results cannot be written, for example to a full disk.
     """
     try:
         if job.in_folder and job.data.exists() and not (job.data.is_file() or job.data.is_dir()):
@@ -168,6 +167,8 @@ def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Cons
     with _flowers(data, console, keep) as pieces:
         with _writing(output):
             _check_links(output)  # again, because loading a framework takes seconds
+            if output != STANDARD:  # only now, so that input that cannot be read leaves no empty folder
+                output.parent.mkdir(parents=True, exist_ok=True)
             stream = _through(output)
         if stream is None:
             with ExitStack() as stack:
@@ -210,7 +211,10 @@ def _through(output: Path) -> BinaryIO | None:
 
 @contextmanager
 def _writing(output: Path) -> Iterator[None]:
-    """Turn a failure to write into NotWritten. A closed pipe stays what it is: such a command ends quietly."""
+    """Turn a failure to write into NotWritten, or into BadInput where the user can name another path.
+
+    A closed pipe stays what it is: such a command ends quietly.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -218,6 +222,8 @@ def _writing(output: Path) -> Iterator[None]:
     except OSError as error:
         name = "standard output" if output == STANDARD else output
         why = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        if output != STANDARD and error.errno in WRONG_PATH:
+            raise BadInput(f"{name} cannot be written: {why}; name another file to write") from None
         raise NotWritten(f"{name} cannot be written: {why}") from None
 
 

@@ -194,6 +194,30 @@ def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path)
     assert stat.S_ISFIFO(os.stat(tmp_path / "fifo").st_mode)
 
 
+def test_a_wrong_path_for_the_results_is_bad_input(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    paths = {
+        "file/out.csv": f"{tmp_path / 'file'} is a file; name a folder to write in",
+        "file/sub/out.csv": "cannot be written: Not a directory; name another file to write",
+        f"{'x' * 300}.csv": "File name too long",
+        "/proc/irisbench/out.csv": "cannot be written: ",
+    }
+    for path, said in paths.items():
+        assert said in one_line(command(*predict(model, IRIS, tmp_path / path)[2:]))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_bad_data_creates_no_folder_for_the_results(command: Command, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.csv").write_text("a,b\n1,2\n")
+    for data, output in (("in/bad.csv", "new/sub/out.csv"), ("in", "new/sub")):
+        assert "has no column" in one_line(command(*predict(model, tmp_path / data, tmp_path / output)[2:]))
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "in" / "good.csv").write_text(IRIS.read_text())
+    assert command(*predict(model, tmp_path / "in", tmp_path / "new" / "sub")[2:]).returncode == 1
+    assert [path.name for path in (tmp_path / "new" / "sub").iterdir()] == ["good.csv"]
+
+
 @pytest.mark.parametrize("link", ["out.csv", "folder"])
 def test_a_link_that_another_account_planted_is_not_followed(
     link: str, command: Command, model: Path, tmp_path: Path
