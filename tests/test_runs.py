@@ -135,9 +135,11 @@ def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path
 
 def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    assert "cannot be resumed: it has no plan.json" in one_line(command("benchmarks", "run", "--resume", tmp_path / "nowhere"))
+    assert "cannot be resumed: it has no plan.json" in one_line(
+        command("benchmarks", "run", "--resume", tmp_path / "nowhere")
+    )
     assert "it has no plan.json" in one_line(command("benchmarks", "run", "--resume", tmp_path / "empty"))
-    assert "type --resume" in one_line(command("benchmarks", "run", tmp_path / "empty"))
+    assert "use --resume" in one_line(command("benchmarks", "run", tmp_path / "empty"))
 
 
 def test_a_second_supervisor_on_the_same_folder_says_no(
