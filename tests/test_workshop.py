@@ -413,7 +413,7 @@ def test_another_user_reads_and_runs_nothing_in_jupyter_and_its_kernels(jupyter,
     ports.append(unprotected.bind_to_random_port("tcp://127.0.0.1"))
     with ThreadPoolExecutor() as pool:
         told = json.dumps([api, [port for port in ports if port != api], str(runtime), family, str(target)])
-        attempt = pool.submit(stranger.run, STRANGER, told)
+        attempt = pool.submit(stranger.run, STRANGER, told, timeout_s=300)
         while not attempt.done():
             unprotected.send(b"open to all")
             client.execute_interactive("print('confi' + 'dential')", timeout=60, output_hook=lambda message: None)
