@@ -278,7 +278,7 @@ def test_when_the_time_is_up_every_case_has_had_one_launch_and_resume_makes_up_f
     done = command("benchmarks", "run", *words, "--output", folder)
     assert done.returncode == 0, done.stderr
     assert [record.launch for record in records.read(folder)] == [1, 1]
-    assert "4 further launches are left out" in done.stdout
+    assert "4 repeat launches were left out" in done.stdout
     order = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps(order | {"time_budget_s": None}))
     assert command("benchmarks", "run", "--resume", folder).returncode == 0
