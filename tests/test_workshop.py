@@ -404,31 +404,33 @@ def test_another_user_reads_and_runs_nothing_in_jupyter_and_its_kernels(jupyter,
     client = BlockingKernelClient()
     client.load_connection_file(str(runtime / f"kernel-{kernel}.json"))
     client.start_channels(hb=False)  # a kernel that is still starting has no heartbeat
-    client.wait_for_ready(timeout=60)
-    process = psutil.Process(server.pid)
-    family = [process.pid, *(child.pid for child in process.children(recursive=True))]
-    ports = [listener.port for listener in stranger.listeners(process)]
-    api = int(root.rpartition(":")[2])
     unprotected = zmq.Context.instance().socket(zmq.PUB)  # proves that the stranger's attempt reaches such sockets
-    ports.append(unprotected.bind_to_random_port("tcp://127.0.0.1"))
-    with ThreadPoolExecutor() as pool:
-        told = json.dumps([api, [port for port in ports if port != api], str(runtime), family, str(target)])
-        attempt = pool.submit(stranger.run, STRANGER, told, timeout_s=300)
-        while not attempt.done():
-            unprotected.send(b"open to all")
-            client.execute_interactive("print('confi' + 'dential')", timeout=60, output_hook=lambda message: None)
-    unprotected.close()
-    assert attempt.result().returncode == 0, attempt.result().stderr
-    statuses, heard, listed, shown = json.loads(attempt.result().stdout)
-    assert {request: status for request, status in statuses.items() if status not in (401, 403)} == {}
-    assert "open to all" in heard
-    assert "confidential" not in heard
-    assert not target.exists()
-    assert listed is None
-    assert not [line for line in shown if token in line]
-    assert (copy / "README.md").exists()
-    assert client.execute_interactive("1", timeout=60)["content"]["status"] == "ok"
-    client.stop_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        process = psutil.Process(server.pid)
+        family = [process.pid, *(child.pid for child in process.children(recursive=True))]
+        ports = [listener.port for listener in stranger.listeners(process)]
+        api = int(root.rpartition(":")[2])
+        ports.append(unprotected.bind_to_random_port("tcp://127.0.0.1"))
+        with ThreadPoolExecutor() as pool:
+            told = json.dumps([api, [port for port in ports if port != api], str(runtime), family, str(target)])
+            attempt = pool.submit(stranger.run, STRANGER, told, timeout_s=300)
+            while not attempt.done():
+                unprotected.send(b"open to all")
+                client.execute_interactive("print('confi' + 'dential')", timeout=60, output_hook=lambda message: None)
+        assert attempt.result().returncode == 0, attempt.result().stderr
+        statuses, heard, listed, shown = json.loads(attempt.result().stdout)
+        assert {request: status for request, status in statuses.items() if status not in (401, 403)} == {}
+        assert "open to all" in heard
+        assert "confidential" not in heard
+        assert not target.exists()
+        assert listed is None
+        assert not [line for line in shown if token in line]
+        assert (copy / "README.md").exists()
+        assert client.execute_interactive("1", timeout=60)["content"]["status"] == "ok"
+    finally:  # an open socket would keep this process from exiting
+        unprotected.close(linger=0)
+        client.stop_channels()
     urlopen(Request(f"{root}/api/kernels/{kernel}", headers=secret, method="DELETE")).close()
 
 
