@@ -132,7 +132,9 @@ class TestStartedSpark:
         cookie = bytes(credentials.getSecretKey(hadoop.io.Text("sparkCookie"))).decode()
         secrets = [context._gateway.gateway_parameters.auth_token, cookie]
         told = engine.log.read_text() + "".join(
-            " ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)
+            " ".join(process.cmdline())
+            for process in psutil.Process().children(recursive=True)
+            if process.status() != psutil.STATUS_ZOMBIE
         )
         assert "spark.authenticate=true" in told
         assert not [secret for secret in secrets if len(secret) < 32 or secret in told]
