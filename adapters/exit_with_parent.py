@@ -34,7 +34,7 @@ _DEFERRED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Deliver Ctrl-C, TERM and HUP only afterwards: a child must not start without being known to who ends it."""
+    """Postpone Ctrl-C, TERM and HUP to the end of the block, so that a child that has started is always known."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     try:
         yield
