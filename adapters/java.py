@@ -18,6 +18,10 @@ INSTALL = (
 )
 
 
+FIRST_HEAP_BYTES = 300 << 20
+"""Enough for the garbage between two pieces of predictions, whatever the memory that a user allows."""
+
+
 @cache
 def executable() -> str | None:
     """The java that JAVA_HOME names, else the one on the PATH."""
@@ -71,11 +75,12 @@ def options(resources: Resources) -> list[str]:
 
 
 def _constant_memory(resources: Resources) -> list[str]:
-    """Return options for a heap that starts at half its limit and grows only when live objects need it.
+    """Return options for a heap of one size, which grows only when live objects need it.
 
     G1, the default collector, would take more and more of the heap before it collects the garbage.
     """
-    return ["-XX:+UseSerialGC", f"-Xms{heap_bytes(resources.memory_bytes) // 2 >> 20}m"]
+    first_bytes = min(FIRST_HEAP_BYTES, heap_bytes(resources.memory_bytes))
+    return ["-XX:+UseSerialGC", f"-Xms{first_bytes >> 20}m"]
 
 
 def command(resources: Resources) -> list[str]:

@@ -51,8 +51,8 @@ class Jvm:
         self._session: SparkSession | None = None
         self._short_path: Path | int | None = None
 
-    def start(self, master: str, settings: dict[str, str], log: Path) -> SparkSession:
-        """Start the JVM, which writes to `log`, and return its Spark session."""
+    def start(self, master: str, settings: dict[str, str], log: Path, environment: dict[str, str]) -> SparkSession:
+        """Start the JVM, which writes to `log`, and return its Spark session. `environment` is added to ours."""
         logging.getLogger().addFilter(_is_not_from_py4j)
         settings = settings | {
             "spark.python.unix.domain.socket.enabled": "true",
@@ -61,7 +61,7 @@ class Jvm:
         if master.startswith("local"):  # Spark makes the secret; a cluster has one already, or none
             settings["spark.authenticate"] = "true"
         conf = SparkConf().setMaster(master).setAppName("irisbench").setAll(list(settings.items()))
-        port, secret = self._launch(conf, log)
+        port, secret = self._launch(conf, log, environment)
         self._gateway = _connect(port, secret)
         # Ask for a second connection now: Py4J's thread that releases objects of Java opens it within a second.
         self._gateway._gateway_client.garbage_collect_object("nothing")
@@ -85,9 +85,10 @@ class Jvm:
         field.setAccessible(True)
         field.get(JavaObject("GATEWAY_SERVER", client)).close()
 
-    def _launch(self, conf: SparkConf, log: Path) -> tuple[int, str]:
+    def _launch(self, conf: SparkConf, log: Path, environment: dict[str, str]) -> tuple[int, str]:
         """Start the JVM as PySpark does, and return the port and the secret that it writes into a private folder."""
         command = [os.path.join(_find_spark_home(), "bin", "spark-submit")]
+        environment = os.environ | environment | {"SPARK_CONNECT_MODE": "0"}
         for name, value in conf.getAll():
             command += ["--conf", f"{name}={value}"]
         private = Path(tempfile.mkdtemp(prefix="gateway-", dir=self._folder))
@@ -100,7 +101,7 @@ class Jvm:
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
-                    env=os.environ | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection), "SPARK_CONNECT_MODE": "0"},
+                    env=environment | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection)},
                     start_new_session=True,  # Ctrl-C is for Python, and would reach the JVM as well
                     preexec_fn=exit_with_parent.preexec(),
                 )
