@@ -93,11 +93,12 @@ def train(
                 f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
             )
         with _engine(framework, track, threads, memory) as (adapter, folder, status):
-            if reason := adapter.supports(model):
+            if reason := adapter.unsupported(model):
                 raise BadInput(f"{framework} does not do {model}: {reason}")
             store.write(folder / "flowers.parquet", features, species)
             status.update(f"{framework}: training {model} on {len(features):,} flowers")
-            trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, seed)
+            table, how = adapter.load(folder / "flowers.parquet"), adapter.recipe(model, len(features))
+            trained = adapter.train(table, how, seed)
             (new / model_folder.FILES).mkdir()
             adapter.save(trained, new / model_folder.FILES)
             recipe = adapter.describe(trained)

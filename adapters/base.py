@@ -3,17 +3,17 @@
 with Adapter() as adapter:
     adapter.start(resources)
     table = adapter.load(path)
-    model = adapter.train(table, "mlp", seed=0)
+    model = adapter.train(table, adapter.recipe("mlp", rows), seed=0)
     codes = adapter.predict(model, table)
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:  # the harness, which stays small, reads this file too
     import numpy as np
@@ -46,11 +46,40 @@ class Resources:
     """Whether memory must not grow with the number of tables that are loaded, one after another."""
 
 
-class Adapter(ABC):
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: an algorithm that the adapter offers, and its settings.
+
+    A setting that is None is left to the framework. `sample_rows`: rows that an algorithm fits first, so that few
+    iterations over all rows remain. `options` are parameters of the framework, under its own names.
+    """
+
+    model: str
+    algorithm: str
+    batch_size: int | None = None
+    epochs: float | None = None
+    learning_rate: float | None = None
+    tolerance: float | None = None
+    max_iterations: int | None = None
+    sample_rows: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the algorithm and the settings that are not left to the framework, as JSON values."""
+        values = asdict(self)
+        del values["model"], values["options"]
+        return {name: value for name, value in values.items() if value is not None} | dict(self.options)
+
+
+TableT = TypeVar("TableT")
+ModelT = TypeVar("ModelT")
+
+
+class Adapter(ABC, Generic[TableT, ModelT]):
     """One framework. Tables and models are the framework's own: callers hand them back and never look inside.
 
     A method returns when its work is done: lazy engines materialise, GPUs synchronise. Tables have the columns of
-    `datasets.flowers`; where `load` reads a file without species, the table serves for predictions only.
+    `datasets.flowers`. A table that `load` read from a file without species serves for predictions only.
     """
 
     log: Path | None = None
@@ -59,77 +88,72 @@ class Adapter(ABC):
     serving: str
     """How `predict_one` asks for its flower, in words."""
 
-    def __init__(self, track: str = "tuned", instead: dict[str, Any] | None = None) -> None:
-        """`instead`: what takes the place of the track's recipe, when a better one is looked for."""
+    def __init__(self, track: str = "tuned") -> None:
         self.track = track
-        self.instead = instead
 
-    def supports(self, model: str) -> str | None:
-        """None, or the reason why this framework cannot train `model`."""
+    def unsupported(self, model: str) -> str | None:
+        """Return the reason why this framework cannot train `model`, or None if it can."""
         return None
 
     @abstractmethod
     def start(self, resources: Resources) -> None:
-        """Brings the engine up. Unavailable when a part is missing that only the framework itself can see."""
+        """Start the engine. Unavailable if a part is missing that only the framework itself can see."""
 
     def build(self) -> dict[str, Any]:
-        """What the running engine says of its own build: BLAS, instruction sets, CUDA. JSON values; after `start`."""
+        """Return what the running engine says of its own build: BLAS, instruction sets, CUDA. JSON values."""
         return {}
 
     @abstractmethod
-    def load(self, path: Path) -> Any:
-        """Reads a Parquet file, or a folder of part files, into the framework's own table. BadInput if it is none."""
+    def load(self, path: Path) -> TableT:
+        """Read a Parquet file, or a folder of part files, into the framework's own table. BadInput if it is none."""
 
-    def release(self, table: Any) -> None:  # noqa: B027 (most tables live in this process, and go when nobody holds them)
-        """Gives back what a table holds outside this process; the table is not used again."""
-
-    @abstractmethod
-    def train(self, table: Any, model: str, seed: int) -> Any:
-        """Fits `model`, scaling of the features included, and returns the framework's own model."""
+    def release(self, table: TableT) -> None:
+        """Free what a table holds outside this process. The table is not used again."""
 
     @abstractmethod
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
-        """How `rows` rows are learned on the track, by rule: what `train` hands to the framework.
+    def recipe(self, model: str, rows: int) -> Recipe:
+        """Return how the track trains `model` on so many rows."""
 
-        `streamed`: from the disk, since they would not fit in memory.
-        """
-
-    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        """Other recipes that an expert might hold to be faster: what ./nox -s tune tries."""
+    def candidates(self, model: str, rows: int) -> list[Recipe]:
+        """Return other recipes that could be faster, for ./nox -s tune."""
         return []
 
     @abstractmethod
-    def predict(self, model: Any, table: Any) -> NDArray[np.int8]:
-        """Class codes on the host, shape (n_rows,)."""
+    def train(self, table: TableT, recipe: Recipe, seed: int) -> ModelT:
+        """Train by a recipe, scaling of the features included, and return the framework's own model."""
 
     @abstractmethod
-    def predict_proba(self, model: Any, table: Any) -> NDArray[np.float32]:
-        """Class probabilities on the host, shape (n_rows, 3), classes in code order."""
+    def predict(self, model: ModelT, table: TableT) -> NDArray[np.int8]:
+        """Return class codes on the host, shape (n_rows,)."""
 
     @abstractmethod
-    def predict_one(self, model: Any, flower: NDArray[np.float32]) -> int:
-        """The class code of one flower, four measurements in cm, asked as a web service would ask."""
+    def predict_proba(self, model: ModelT, table: TableT) -> NDArray[np.float32]:
+        """Return class probabilities on the host, shape (n_rows, 3), classes in code order."""
 
     @abstractmethod
-    def save(self, model: Any, folder: Path) -> None:
-        """Writes the model into `folder`, which exists and is empty, in the framework's own format."""
+    def predict_one(self, model: ModelT, flower: NDArray[np.float32]) -> int:
+        """Return the class code of one flower, four measurements in cm, asked as a web service would ask."""
 
     @abstractmethod
-    def restore(self, folder: Path) -> Any:
-        """The model that `save` wrote."""
+    def save(self, model: ModelT, folder: Path) -> None:
+        """Write the model into `folder`, which exists and is empty, in the framework's own format."""
 
-    def name_of(self, model: Any) -> str | None:
+    @abstractmethod
+    def restore(self, folder: Path) -> ModelT:
+        """Return the model that `save` wrote."""
+
+    def name_of(self, model: ModelT) -> str | None:
         """Return which of MODELS a restored model is, or None where the framework's models do not show it."""
         return None
 
     @abstractmethod
-    def describe(self, model: Any) -> dict[str, Any]:
-        """The recipe as it ran: solver, iterations, hyperparameters, threads. JSON values only."""
+    def describe(self, model: ModelT) -> dict[str, Any]:
+        """Return the recipe as it ran: its settings, and what came out of them, such as iterations. JSON values."""
 
-    def close(self) -> None:  # noqa: B027 (most engines end with this process)
-        """Ends the engine. May be called twice, and before `start`."""
+    def close(self) -> None:
+        """End the engine. May be called twice, and before `start`."""
 
-    def __enter__(self) -> Adapter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

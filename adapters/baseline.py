@@ -1,4 +1,4 @@
-"""The floor: predicts the commonest class. Its cost is that of the harness, and any model must beat its score."""
+"""The baseline: predicts the most frequent class. Its cost is the harness's own, and any model must beat its score."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base import Adapter, Resources
+from adapters.base import Adapter, Recipe, Resources
 from adapters.errors import ForeignModel, NoSpecies
 from datasets.files import read_json
 from datasets.streaming import InMemory, OnDisk, load
 
+Table = InMemory | OnDisk
 
-class Baseline(Adapter):
+
+class Baseline(Adapter[Table, NDArray[np.float32]]):
     """A model is the share of each class in the training rows, an array of shape (3,)."""
 
-    serving = "the class that it keeps"
+    serving = "the class that it stored"
 
     def start(self, resources: Resources) -> None:
         self._memory_bytes = resources.memory_bytes
@@ -29,22 +31,22 @@ class Baseline(Adapter):
         instructions = [*simd.get("baseline", []), *simd.get("found", [])]
         return {"blas": f"{blas['name']} {blas.get('version', '')}".strip(), "instructions": instructions[-1]}
 
-    def load(self, path: Path) -> InMemory | OnDisk:
+    def load(self, path: Path) -> Table:
         return load(path, self._memory_bytes)
 
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
-        return {}
+    def recipe(self, model: str, rows: int) -> Recipe:
+        return Recipe(model, "most frequent class")
 
-    def train(self, table: InMemory | OnDisk, model: str, seed: int) -> NDArray[np.float32]:
+    def train(self, table: Table, recipe: Recipe, seed: int) -> NDArray[np.float32]:
         if not table.has_species:
             raise NoSpecies
         counts = np.sum([np.bincount(species, minlength=3) for _, species in table.in_order()], axis=0)
         return (counts / counts.sum()).astype(np.float32)
 
-    def predict(self, model: NDArray[np.float32], table: InMemory | OnDisk) -> NDArray[np.int8]:
+    def predict(self, model: NDArray[np.float32], table: Table) -> NDArray[np.int8]:
         return np.full(len(table), model.argmax(), dtype=np.int8)
 
-    def predict_proba(self, model: NDArray[np.float32], table: InMemory | OnDisk) -> NDArray[np.float32]:
+    def predict_proba(self, model: NDArray[np.float32], table: Table) -> NDArray[np.float32]:
         return np.tile(model, (len(table), 1))
 
     def predict_one(self, model: NDArray[np.float32], flower: NDArray[np.float32]) -> int:
@@ -60,4 +62,4 @@ class Baseline(Adapter):
         return shares
 
     def describe(self, model: NDArray[np.float32]) -> dict[str, Any]:
-        return {"solver": "the commonest class"}
+        return {"algorithm": "most frequent class"}

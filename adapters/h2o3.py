@@ -8,6 +8,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from h2o.estimators import H2ODeepLearningEstimator, H2OEstimator, H2OGeneralize
 from numpy.typing import NDArray
 
 from adapters import java
-from adapters.base import HIDDEN, Adapter, Resources, model_with
+from adapters.base import HIDDEN, Adapter, Recipe, Resources, model_with
 from adapters.errors import ForeignModel, NoSpecies
 from adapters.h2o_server import Server
 from datasets import store
@@ -29,9 +30,16 @@ from datasets.flowers import FEATURES
 FILE = "model.h2o"
 """A saved model, in its folder."""
 
+NAMES = {"batch_size": "mini_batch_size", "learning_rate": "rate"}
+"""H2O's own names for settings of a recipe."""
 
-class H2O(Adapter):
-    """`default`: the estimators as they come. `tuned`: a solver that converges, and no scoring while training."""
+
+class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
+    """`default`: the estimators as they come, as in https://docs.h2o.ai/h2o/latest-stable/h2o-docs/data-science/glm.html
+    and deep-learning.html beside it. `logistic` has H2O's own elastic-net penalty and its IRLSM solver.
+
+    `tuned`: L-BFGS without a penalty; networks that are scored once, at the end.
+    """
 
     serving = "the server, over HTTP: two Rapids expressions and POST /3/Predictions, on a frame of one row"
     _server: Server | None = None
@@ -72,68 +80,65 @@ class H2O(Adapter):
     def release(self, table: h2o.H2OFrame) -> None:
         h2o.remove(table)
 
-    def train(self, table: h2o.H2OFrame, model: str, seed: int) -> H2OEstimator:
+    def recipe(self, model: str, rows: int) -> Recipe:
+        if self.track == "default":
+            return Recipe(model, "glm" if model == "logistic" else "deeplearning")
+        if model == "logistic":
+            # Without a penalty, IRLSM would stop after two iterations, far from the optimum.
+            return Recipe(model, "glm", options={"solver": "L_BFGS", "lambda_": 0, "alpha": 0})
+        once = {"score_interval": 1e9, "overwrite_with_best_model": False}  # one scoring, at the end
+        if rows < 1_000:
+            # Few rows are not handed round: one thread takes them in one go. More epochs would overfit.
+            options = once | {"train_samples_per_iteration": 100 * rows, "reproducible": True}
+            return Recipe(model, "deeplearning", epochs=100.0, options=options)
+        # A rate that falls ends nearer to the optimum than ADADELTA, and equally near from every seed.
+        options = once | {"adaptive_rate": False, "train_samples_per_iteration": -1}
+        if model == "mlp":
+            epochs = max(1.0, (30_000 if rows < 100_000 else 300_000) / rows)
+            options |= {"rate_annealing": 3e-5}
+            return Recipe(model, "deeplearning", epochs=epochs, learning_rate=0.03, options=options)
+        epochs = max(1.0, (30_000 if rows < 100_000 else 200_000) / rows)
+        options |= {"rate_annealing": 1e-5, "initial_weights": "He"}
+        return Recipe(model, "deeplearning", batch_size=32, epochs=epochs, learning_rate=0.01, options=options)
+
+    def candidates(self, model: str, rows: int) -> list[Recipe]:
+        own = self.recipe(model, rows)
+        if model == "logistic":
+            return [
+                *(replace(own, max_iterations=most) for most in (10, 15, 20, 30)),
+                *(_with(own, objective_epsilon=epsilon) for epsilon in (1e-3, 1e-4, 1e-5)),
+                *(_with(own, solver=solver) for solver in ("IRLSM", "COORDINATE_DESCENT")),
+            ]
+        if model == "deep":
+            return [
+                replace(own, epochs=own.epochs / 2),
+                replace(own, batch_size=64, learning_rate=0.03),
+                _with(own, initial_weights=None),
+                _with(own, adaptive_rate=True),
+            ]
+        return [
+            *(replace(own, epochs=epochs) for epochs in (1.0, 3.0, 10.0) if epochs * rows <= 1e6),
+            *(_with(own, rate_annealing=annealing) for annealing in (1e-5, 1e-4)),
+            replace(own, learning_rate=0.01),
+            *(replace(own, batch_size=size) for size in (8, 32)),
+            _with(own, train_samples_per_iteration=-2),
+            _with(own, adaptive_rate=True),
+        ]
+
+    def train(self, table: h2o.H2OFrame, recipe: Recipe, seed: int) -> H2OEstimator:
         if "species" not in table.columns:
             raise NoSpecies
-        recipe = dict(self.instead or self.recipe(model, table.nrow))
         start: dict[str, list[h2o.H2OFrame]] = {}
-        if model == "logistic":
-            estimator = H2OGeneralizedLinearEstimator(family="multinomial", lambda_=0, seed=seed, **recipe)
+        settings = {NAMES.get(name, name): value for name, value in recipe.settings().items() if name != "algorithm"}
+        if recipe.algorithm == "glm":
+            estimator = H2OGeneralizedLinearEstimator(family="multinomial", seed=seed, **settings)
         else:
-            start = _he(HIDDEN[model], seed) if recipe.get("initial_weights") == "He" else {}
-            estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[model]), seed=seed, **(recipe | start))
+            start = _he(HIDDEN[recipe.model], seed) if settings.get("initial_weights") == "He" else {}
+            estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[recipe.model]), seed=seed, **(settings | start))
         estimator.train(x=list(FEATURES), y="species", training_frame=table)
         for frame in itertools.chain(*start.values()):  # the model has its own now
             h2o.remove(frame)
         return estimator
-
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
-        if self.track == "default":
-            return {}
-        if model == "logistic":
-            return {"solver": "L_BFGS", "max_iterations": 10}
-        # So many visits to rows, fewer where the target accuracy is lower; and one scoring, at the end.
-        visits = 30_000 if rows < 100_000 else 300_000 if model == "mlp" else 200_000
-        recipe = {"epochs": max(1.0, visits / rows), "score_interval": 1e9, "overwrite_with_best_model": False}
-        if rows < 1_000:
-            # Few rows are not learned by heart, and not handed round: by one thread, in one go.
-            return recipe | {"epochs": 100.0, "train_samples_per_iteration": 100 * rows, "reproducible": True}
-        # A rate that falls ends nearer to the optimum than ADADELTA, and alike from every seed.
-        recipe |= {"adaptive_rate": False, "train_samples_per_iteration": -1}
-        if model == "mlp":
-            return recipe | {"rate": 0.03, "rate_annealing": 3e-5}
-        recipe |= {"epochs": visits / rows, "train_samples_per_iteration": visits}
-        return recipe | {"rate": 0.01, "rate_annealing": 1e-5, "mini_batch_size": 32, "initial_weights": "He"}
-
-    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
-        recipe = self.recipe(model, rows)
-        changes: list[dict[str, Any]]
-        if model == "logistic":
-            changes = [
-                *({"max_iterations": most} for most in (8, 12, 15, 30)),
-                *({"max_iterations": 100, "objective_epsilon": epsilon} for epsilon in (1e-2, 1e-3, 1e-4)),
-                {"max_iterations": 100, "gradient_epsilon": 1e-2},
-                *({"max_iterations": 100, "solver": solver} for solver in ("IRLSM", "COORDINATE_DESCENT")),
-            ]
-        elif model == "deep":
-            half = recipe["train_samples_per_iteration"] // 2
-            changes = [
-                {"epochs": half / rows, "train_samples_per_iteration": half},
-                {"mini_batch_size": 64, "rate": 0.03},
-                {"initial_weights": None},
-                {"adaptive_rate": True},
-            ]
-        else:
-            changes = [
-                *({"epochs": epochs} for epochs in (1.0, 3.0, 10.0) if epochs * rows <= 1e6),
-                *({"epochs": epochs, "rate_annealing": 1e-4} for epochs in (1.0, 3.0, 10.0) if epochs * rows <= 1e6),
-                {"rate": 0.01},
-                {"train_samples_per_iteration": -2},
-                {"variable_importances": False, "diagnostics": False, "score_training_samples": 1000},
-                *({"mini_batch_size": size} for size in (8, 32)),
-                {"adaptive_rate": True},
-            ]
-        return [recipe | change for change in changes]
 
     def predict(self, model: H2OEstimator, table: h2o.H2OFrame) -> NDArray[np.int8]:
         return self._fetch(model.predict(table), ["predict"])[:, 0].astype(np.int8)
@@ -186,15 +191,20 @@ class H2O(Adapter):
         used = model.actual_params
         if model.algo == "glm":
             iterations = model.summary().as_data_frame()["number_of_iterations"][0]
-            recipe = {"solver": used["solver"], "iterations": int(iterations), "regularisation": 0.0}
-            recipe["objective_epsilon"] = used["objective_epsilon"]
+            recipe = {"algorithm": "glm", "iterations": int(iterations)}
+            names = {"solver": "solver", "lambda": "lambda", "alpha": "alpha", "max_iterations": "max_iterations"}
         else:
-            solver = "ADADELTA" if used["adaptive_rate"] else f"SGD, rate annealed from {used['rate']}"
-            recipe = {"solver": f"{solver}, Hogwild", "hidden": used["hidden"], "epochs": used["epochs"]}
-            recipe["batch"] = used["mini_batch_size"]
+            recipe = {
+                "algorithm": "deeplearning",
+                "solver": "ADADELTA" if used["adaptive_rate"] else "SGD",
+                "hogwild": True,
+            }
+            names = {"hidden": "hidden", "epochs": "epochs", "mini_batch_size": "batch_size"}
+            if not used["adaptive_rate"]:
+                names |= {"rate": "learning_rate", "rate_annealing": "rate_annealing"}
             if used["initial_weights"]:
                 recipe["initial_weights"] = "He, without biases"
-        return recipe | {"threads": self._threads}
+        return recipe | {name: used[key] for key, name in names.items() if key in used} | {"threads": self._threads}
 
     def close(self) -> None:
         if self._row is not None:
@@ -219,6 +229,10 @@ def _checked(model: H2OEstimator) -> H2OEstimator:
     if (sorted(names), answer, classes) != (sorted(FEATURES), "species", ["0", "1", "2"]):
         raise ForeignModel(f"it predicts {answer} {classes} from {', '.join(names)}, not the species from {FEATURES}")
     return model
+
+
+def _with(recipe: Recipe, **options: Any) -> Recipe:
+    return replace(recipe, options={**recipe.options, **options})
 
 
 def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:

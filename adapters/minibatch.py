@@ -1,4 +1,4 @@
-"""How long the tuned neural networks learn, the same rule for every framework that learns in mini-batches."""
+"""The number of steps of the tuned recipes that train in mini-batches: one rule for all frameworks."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ LARGEST_BATCH = 8192
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rows a batch, and passes over the data. A last batch that is not full is left out."""
+    """Rows per batch, and passes over the data. A last batch that is not full is left out."""
 
-    batch: int
+    batch_size: int
     epochs: int
 
 
 def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
-    """At least so many steps, of which two passes make as many as they can; large batches cost little more than small.
+    """Return a batch size and a number of epochs that make at least `least_steps` steps, in two epochs where possible.
 
-    Below 100,000 rows, where the target of networks is lower, they make a quarter of the steps. Above 2 million, larger
-    batches.
+    Networks make a quarter of the steps below 100,000 rows, where the quality gate is wider. Batches grow with the rows
+    from 2 million on.
     """
     if rows < 100_000 and model != "logistic":
         least_steps //= 4
-    batch = min(max(2 * rows // least_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
-    return Schedule(batch, -(-least_steps // (rows // batch)))
+    batch_size = min(max(2 * rows // least_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
+    return Schedule(batch_size, -(-least_steps // (rows // batch_size)))
 
 
 def candidates(rows: int) -> list[tuple[int, int]]:
-    """Batches and epochs that are worth a try."""
+    """Return batch sizes and epochs for ./nox -s tune."""
     if rows <= 10_000:
         return list(product((64, 128, 256), (2, 5, 10)))
     if rows <= 100_000:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from adapters import archives
-from adapters.base import HIDDEN, MODELS, Adapter, Resources
+from adapters import archives, newton
+from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.minibatch import candidates, schedule
 from datasets import store
@@ -39,8 +40,8 @@ class InMemory:
         return self.species is not None
 
 
-SAMPLE_ROWS = 1 << 14
-"""Rows that bring Newton's method near the optimum, before it goes through all."""
+NEWTON_BLOCK_ROWS = 1 << 16
+"""Rows whose products are summed in float32. The sums of the blocks are added in float64."""
 
 Table = InMemory | OnDisk
 Block = tuple[Tensor, Any]  # features, and species or None
@@ -58,7 +59,7 @@ class Net(nn.Sequential):
 
     @torch.no_grad()
     def take_cm(self, scaling: Scaling) -> None:
-        """Has a network that was trained on scaled measurements take them in cm, by weights to the same effect."""
+        """Include the scaling in the weights of a network that was trained on scaled measurements."""
         first = self[0]
         assert isinstance(first, nn.Linear)
         first.weight /= scaling.scale
@@ -66,7 +67,7 @@ class Net(nn.Sequential):
 
 
 class Scaling:
-    """Takes the columns of `x`, in cm, shape (n, 4), to mean 0 and deviation 1; one that never changes, to 0."""
+    """Scales columns to the mean 0 and standard deviation 1 of `x`, in cm, shape (n, 4). A constant column gives 0."""
 
     def __init__(self, x: Tensor) -> None:
         self.mean = x.mean(dim=0, dtype=torch.float64).float()
@@ -77,8 +78,12 @@ class Scaling:
         return (x - self.mean) / self.scale
 
 
-class PyTorch(Adapter):
-    """`default`: a DataLoader over a TensorDataset, as the quickstart does. `tuned`: slices of a shuffled tensor."""
+class PyTorch(Adapter[Table, Net]):
+    """`default`: SGD over a DataLoader of a TensorDataset, with the batch size, epochs and learning rate of
+    https://pytorch.org/tutorials/beginner/basics/quickstart_tutorial.html.
+
+    `tuned`: Newton's method for `logistic`; for networks, Adam over slices of a shuffled tensor.
+    """
 
     serving = "the module in inference mode, on a tensor of four"
 
@@ -137,94 +142,90 @@ class PyTorch(Adapter):
             for rows in torch.randperm(len(table), device=self.device).split(BLOCK_ROWS):
                 yield table.features[rows], table.species[rows]
 
-    def train(self, table: Table, model: str, seed: int) -> Net:
-        if not table.has_species:
-            raise NoSpecies
-        torch.manual_seed(seed)
-        net = Net(model).to(self.device)
-        recipe = dict(self.instead or self.recipe(model, len(table)))
-        if "data" in recipe:
-            self._train_by_loader(net, table, **recipe)
-        elif "batch" in recipe:
-            self._train_by_batches(net, table, seed, **recipe)
-        else:
-            self._train_by_newton(net, table, **recipe)
-        self._synchronize()
-        net.recipe |= recipe | {"streamed": isinstance(table, OnDisk)}
-        return net.eval()
-
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+    def recipe(self, model: str, rows: int) -> Recipe:
         if self.track == "default":
-            return {"data": "DataLoader over a TensorDataset", "batch": 64, "epochs": 5, "learning_rate": 1e-3}
+            return Recipe(model, "DataLoader", batch_size=64, epochs=5, learning_rate=1e-3)
         if model == "logistic":
-            return {"tolerance": 1e-3}
+            return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
         plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows)
-        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": 0.2 if model == "mlp" else 0.003}
+        rate = 0.2 if model == "mlp" else 0.003
+        return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
-    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[Recipe]:
         rates = {"logistic": (0.03, 0.1), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
-        newton: list[dict[str, Any]] = [{"tolerance": t} for t in (1e-2, 1e-4, 1e-5)] if model == "logistic" else []
-        return newton + [
-            {"batch": batch, "epochs": epochs, "learning_rate": rate}
-            for batch, epochs in candidates(rows)
+        tolerances = (1e-2, 1e-3, 1e-4, 1e-5) if model == "logistic" else ()
+        return [Recipe(model, "Newton", tolerance=tolerance, sample_rows=1 << 14) for tolerance in tolerances] + [
+            Recipe(model, "Adam", batch_size=batch_size, epochs=epochs, learning_rate=rate)
+            for batch_size, epochs in candidates(rows)
             for rate in rates
         ]
 
-    def _train_by_loader(
-        self, net: Net, table: Table, data: str, batch: int, epochs: int, learning_rate: float
-    ) -> None:
+    def train(self, table: Table, recipe: Recipe, seed: int) -> Net:
+        if not table.has_species:
+            raise NoSpecies
+        torch.manual_seed(seed)
+        net = Net(recipe.model).to(self.device)
+        net.recipe = recipe.settings() | {"streamed": isinstance(table, OnDisk)}
+        match recipe.algorithm:
+            case "Newton":
+                self._train_by_newton(net, table, recipe)
+            case "Adam":
+                self._train_by_adam(net, table, recipe, seed)
+            case _:
+                self._train_by_sgd(net, table, recipe)
+        self._synchronize()
+        return net.eval()
+
+    def _train_by_sgd(self, net: Net, table: Table, recipe: Recipe) -> None:
         assert isinstance(table, InMemory)
         scaling = Scaling(table.features)
         dataset = TensorDataset(scaling(table.features), table.species.long())
-        optimizer = torch.optim.SGD(net.parameters(), lr=learning_rate)
+        optimizer = torch.optim.SGD(net.parameters(), lr=recipe.learning_rate)
         loss_function = nn.CrossEntropyLoss()
-        for _ in range(epochs):
-            for x, y in DataLoader(dataset, batch_size=batch, shuffle=True):
+        for _ in range(recipe.epochs):
+            for x, y in DataLoader(dataset, batch_size=recipe.batch_size, shuffle=True):
                 loss = loss_function(net(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
         net.take_cm(scaling)
-        net.recipe = {"solver": "SGD"}
+        net.recipe["solver"] = "SGD"
 
-    def _train_by_batches(
-        self, net: Net, table: Table, seed: int, batch: int, epochs: int, learning_rate: float
-    ) -> None:
-        optimizer = torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True)
-        steps = epochs * (len(table) // batch)
+    def _train_by_adam(self, net: Net, table: Table, recipe: Recipe, seed: int) -> None:
+        optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
+        batch_size = recipe.batch_size
+        steps = recipe.epochs * (len(table) // batch_size)
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         scaling = None
-        for epoch in range(epochs):
+        for epoch in range(recipe.epochs):
             for features, species in self._shuffled(table, seed + epoch):
-                scaling = scaling or Scaling(features)  # of rows at random, and as good as that of all
+                scaling = scaling or Scaling(features)  # a random block represents all rows
                 x, y = scaling(features), species.long()
-                for start in range(0, len(x) - batch + 1, batch):
-                    loss = F.cross_entropy(net(x[start : start + batch]), y[start : start + batch])
+                for start in range(0, len(x) - batch_size + 1, batch_size):
+                    loss = F.cross_entropy(net(x[start : start + batch_size]), y[start : start + batch_size])
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
                     rate.step()
         assert scaling
         net.take_cm(scaling)
-        net.recipe = {"solver": "Adam, fused, cosine", "hidden": list(HIDDEN.get(net.model, ()))}
+        net.recipe |= {"solver": "Adam, fused, cosine decay", "hidden": list(HIDDEN.get(net.model, ()))}
 
     @torch.inference_mode()
-    def _train_by_newton(self, net: Net, table: Table, tolerance: float) -> None:
-        """Newton's method for the multinomial likelihood (Hastie, Tibshirani, Friedman: The Elements of Statistical
-        Learning, 4.4.1), with the first class's logit fixed at 0. Ends where another step would gain less than
-        `tolerance` of the mean log-loss.
-        """
+    def _train_by_newton(self, net: Net, table: Table, recipe: Recipe) -> None:
         features, species = next(self._shuffled(table, seed=0))
         scaling = Scaling(features)
-        sample = features[:SAMPLE_ROWS], species[:SAMPLE_ROWS]
-        weights = torch.zeros(10, dtype=torch.float64, device=self.device)
-        weights, iterations = _newton(lambda: [sample], scaling, weights, tolerance)
-        if len(table) > SAMPLE_ROWS:
-            weights, iterations = _newton(lambda: self._in_order(table), scaling, weights, tolerance)
-        coefficients = F.pad(weights.view(5, 2), (1, 0)).float()
+        sample = features[: recipe.sample_rows], species[: recipe.sample_rows]
+        weights = np.zeros((5, 2))
+        weights, iterations = newton.minimise(partial(_likelihood, [sample], scaling), weights, recipe.tolerance)
+        if len(table) > recipe.sample_rows:
+            net.recipe["iterations_on_sample"] = iterations
+            all_rows = lambda weights: _likelihood(self._in_order(table), scaling, weights)  # noqa: E731
+            weights, iterations = newton.minimise(all_rows, weights, recipe.tolerance)
+        coefficients = F.pad(torch.from_numpy(weights).float(), (1, 0))
         net.load_state_dict({"0.weight": coefficients[:4].T, "0.bias": coefficients[4]})
         net.take_cm(scaling)
-        net.recipe = {"solver": "Newton", "iterations": iterations, "regularisation": 0.0}
+        net.recipe |= {"iterations": iterations, "l2": 0.0}
 
     @torch.inference_mode()
     def predict(self, model: Net, table: Table) -> NDArray[np.int8]:
@@ -264,44 +265,31 @@ class PyTorch(Adapter):
         return model.recipe | {"threads": self._threads, "device": str(self.device)}
 
 
-def _newton(
-    blocks: Callable[[], Iterable[Block]], scaling: Scaling, weights: Tensor, tolerance: float, most: int = 50
-) -> tuple[Tensor, int]:
-    """The weights, shape (10,), that maximise the likelihood of the blocks, and the number of passes over them."""
-    best, loss_before = weights, torch.inf
-    for iteration in range(1, most + 1):
-        loss, gradient, hessian = _likelihood(blocks(), scaling, weights)
-        if loss > loss_before:  # the step was too long
-            weights = (weights + best) / 2
-            continue
-        best, loss_before = weights, loss
-        # Where the classes can be told apart without error, the curvature vanishes.
-        step = torch.linalg.solve(hessian + 1e-7 * torch.eye(10, dtype=torch.float64, device=hessian.device), gradient)
-        weights = weights - step
-        if gradient @ step / 2 < tolerance:
-            return weights, iteration
-    return best, most
-
-
-def _likelihood(blocks: Iterable[Block], scaling: Scaling, weights: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Mean log-loss, its gradient, shape (10,), and its second derivatives, shape (10, 10).
-
-    The sums are float64's: near the optimum the curvature is small, and float32 would leave its rounding.
-    """
-    gradient, hessian = (
-        torch.zeros(shape, dtype=torch.float64, device=weights.device) for shape in ((5, 2), (5, 2, 5, 2))
-    )
+def _likelihood(
+    blocks: Iterable[Block], scaling: Scaling, weights: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean log-loss and its derivatives, as `adapters.newton` wants them."""
+    device = scaling.mean.device
+    coefficients = torch.from_numpy(weights).float().to(device)
+    gradient = torch.zeros((5, 2), dtype=torch.float64, device=device)
+    hessian = torch.zeros((5, 2, 5, 2), dtype=torch.float64, device=device)
     same_class = hessian.diagonal(dim1=1, dim2=3)  # shape (5, 5, 2), a view
-    loss, n_rows = 0.0, 0
-    for features, species in blocks:
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    n_rows = 0
+    for features, species in _split(blocks):
         x = F.pad(scaling(features), (0, 1), value=1.0)  # the fifth is the intercept's
         y = species.long()
-        log_p = F.pad(x @ weights.view(5, 2).float(), (1, 0)).log_softmax(dim=1)
-        x, p = x.double(), log_p[:, 1:].exp().double()
+        log_p = F.pad(x @ coefficients, (1, 0)).log_softmax(dim=1)
+        p = log_p[:, 1:].exp()
         px = (x[:, :, None] * p[:, None, :]).view(-1, 10)
-        loss += F.nll_loss(log_p, y, reduction="sum").item()
+        loss += F.nll_loss(log_p, y, reduction="sum")
         gradient += x.T @ (p - F.one_hot(y, 3)[:, 1:])
         hessian -= (px.T @ px).view(5, 2, 5, 2)
         same_class += (x.T @ px).view(5, 5, 2)
         n_rows += len(x)
-    return loss / n_rows, gradient.view(10) / n_rows, hessian.view(10, 10) / n_rows
+    return loss.item() / n_rows, gradient.cpu().numpy() / n_rows, hessian.cpu().numpy() / n_rows
+
+
+def _split(blocks: Iterable[Block]) -> Iterator[Block]:
+    for features, species in blocks:
+        yield from zip(features.split(NEWTON_BLOCK_ROWS), species.split(NEWTON_BLOCK_ROWS), strict=True)

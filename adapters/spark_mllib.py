@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -25,7 +26,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.storagelevel import StorageLevel
 
 from adapters import java, spark_folder
-from adapters.base import HIDDEN, Adapter, Resources
+from adapters.base import HIDDEN, Adapter, Recipe, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.spark_jvm import Jvm
 from commandline import BadInput
@@ -43,6 +44,8 @@ appender.file.fileName = {log}
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = %d %p %c: %m%n%ex
 """
+
+LOGISTIC, PERCEPTRON = "LogisticRegression", "MultilayerPerceptronClassifier"
 
 SMALL_ROWS = 50_000
 """Up to here one partition is faster than one a thread: adding up the parts takes longer than an iteration's sums."""
@@ -76,8 +79,12 @@ class Model:
             self.summand = -mean * self.factor
 
 
-class Spark(Adapter):
-    """`default`: the estimators as they come. `tuned`: fewer, larger steps, on scaled vectors that stay in memory."""
+class Spark(Adapter[Table, Model]):
+    """`default`: the estimators with their own defaults, without the penalty of the first example on
+    https://spark.apache.org/docs/latest/ml-classification-regression.html.
+
+    `tuned`: fewer, larger steps, on scaled vectors that stay in memory.
+    """
 
     serving = "model.predict on a vector, in the JVM, without a job"
     _spark: SparkSession | None = None
@@ -85,7 +92,7 @@ class Spark(Adapter):
     _assembler: VectorAssembler | None = None
     """The one for all tables. Its random name is part of the code that Spark compiles and keeps, 100 times over."""
 
-    def supports(self, model: str) -> str | None:
+    def unsupported(self, model: str) -> str | None:
         if model == "deep":
             return "its network has no ReLU, only sigmoids: 100,000 rows were not learned in 4 minutes on 2 cores"
         return None
@@ -159,47 +166,55 @@ class Spark(Adapter):
     def release(self, table: Table) -> None:
         table.frame.unpersist(blocking=True)
 
-    def train(self, table: Table, model: str, seed: int) -> Model:
-        if "species" not in table.frame.columns:
-            raise NoSpecies
-        recipe = dict(self.instead or self.recipe(model, table.rows))
-        if model == "logistic":
-            # It scales the features itself, and takes its coefficients back to cm.
-            stages = [LogisticRegression(labelCol="species", **recipe).fit(table.frame)]
-        else:
-            scaler = StandardScaler(withMean=True, inputCol="features", outputCol="scaled").fit(table.frame)
-            stages = [scaler, _fit_network(scaler.transform(table.frame), table.rows, model, seed, **recipe)]
-        return Model(PipelineModel(stages), {"streamed": table.streamed})
-
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+    def recipe(self, model: str, rows: int) -> Recipe:
+        algorithm = LOGISTIC if model == "logistic" else PERCEPTRON
         if self.track == "default":
-            return {}
+            return Recipe(model, algorithm)
         if model == "logistic":
-            return {"tol": 1e-1}
+            return Recipe(model, algorithm, tolerance=1e-4)
         if rows < 100_000:
-            # The target is lower there, and more iterations learn few flowers by heart.
-            return {"tol": 1e-4, "maxIter": 20}
-        # Most of the way by some of the rows, which takes an instant an iteration.
-        return {"tol": 1e-4, "maxIter": 60, "sample_rows": 20_000, "full_iterations": 3}
+            # The quality gate is wider there, and more iterations would overfit few flowers.
+            return Recipe(model, algorithm, tolerance=1e-4, max_iterations=20)
+        # Most iterations on a sample, where they take an instant.
+        options = {"iterations_on_sample": 60}
+        return Recipe(model, algorithm, tolerance=1e-4, max_iterations=3, sample_rows=20_000, options=options)
 
-    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[Recipe]:
+        own = self.recipe(model, rows)
         if model == "logistic":
             return [
-                *({"tol": tolerance} for tolerance in (3e-2, 1e-2, 1e-3)),
-                *({"tol": 1e-2, "maxIter": most} for most in (5, 10)),
-                *({"tol": 1e-1, "maxBlockSizeInMB": size} for size in (0.25, 4.0)),
+                *(replace(own, tolerance=tolerance) for tolerance in (1e-1, 1e-2, 1e-3, 1e-5, 1e-6)),
+                *(replace(own, options={"maxBlockSizeInMB": size}) for size in (0.25, 4.0)),
             ]
+        whole = replace(own, sample_rows=None, options={})
         if rows < 100_000:
-            return [{"tol": 1e-4, "maxIter": most, "blockSize": size} for most in (20, 30, 60) for size in (128, 1024)]
+            return [
+                replace(whole, max_iterations=most, options={"blockSize": size})
+                for most in (20, 30, 60)
+                for size in (128, 1024)
+            ]
         return [
-            {"tol": 1e-4, "maxIter": 60},
-            {"tol": 1e-4, "maxIter": 30, "sample_rows": 50_000, "full_iterations": 10},
+            replace(whole, max_iterations=60),
             *(
-                {"tol": 1e-4, "maxIter": 60, "sample_rows": sample, "full_iterations": full}
+                replace(own, max_iterations=most, sample_rows=sample)
                 for sample in (20_000, 50_000)
-                for full in (3, 5, 10)
+                for most in (3, 5, 10)
             ),
         ]
+
+    def train(self, table: Table, recipe: Recipe, seed: int) -> Model:
+        if "species" not in table.frame.columns:
+            raise NoSpecies
+        as_ran: dict[str, Any] = {"streamed": table.streamed}
+        if recipe.model == "logistic":
+            # It scales the features itself, and converts its coefficients back to cm.
+            estimator = LogisticRegression(labelCol="species", **_parameters(recipe))
+            model = estimator.fit(table.frame)
+            as_ran["iterations"] = model.summary.totalIterations
+            return Model(PipelineModel([model]), as_ran)
+        scaler = StandardScaler(withMean=True, inputCol="features", outputCol="scaled").fit(table.frame)
+        network = _fit_network(scaler.transform(table.frame), table.rows, recipe, seed, as_ran)
+        return Model(PipelineModel([scaler, network]), as_ran)
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
         codes = model.pipeline.transform(table.frame).selectExpr("cast(prediction as tinyint) as code").toArrow()
@@ -219,7 +234,7 @@ class Spark(Adapter):
 
     def restore(self, folder: Path) -> Model:
         try:
-            recipe = read_json(folder / "recipe.json", dict[str, bool])
+            recipe = read_json(folder / "recipe.json", dict[str, int])
         except BadInput as problem:
             raise ForeignModel(str(problem)) from None
         return Model(spark_folder.load(folder / "model.spark"), dict(recipe))
@@ -229,9 +244,14 @@ class Spark(Adapter):
 
     def describe(self, model: Model) -> dict[str, Any]:
         stage = model.classifier
-        recipe: dict[str, Any] = {"solver": "L-BFGS", "tolerance": stage.getTol(), "max_iterations": stage.getMaxIter()}
+        recipe = {
+            "algorithm": LOGISTIC if isinstance(stage, LogisticRegressionModel) else PERCEPTRON,
+            "solver": "L-BFGS",
+            "tolerance": stage.getTol(),
+            "max_iterations": stage.getMaxIter(),
+        }
         if isinstance(stage, LogisticRegressionModel):
-            recipe["regularisation"] = stage.getRegParam()
+            recipe["l2"] = stage.getRegParam()
         else:
             recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid, the only one that Spark has"}
         return recipe | model.recipe | {"threads": self._threads}
@@ -252,15 +272,30 @@ def _assembler() -> VectorAssembler:
     return VectorAssembler(inputCols=list(FEATURES), outputCol="features")
 
 
+def _parameters(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings under Spark's own names."""
+    named = {"tol": recipe.tolerance, "maxIter": recipe.max_iterations}
+    options = {name: value for name, value in recipe.options.items() if name != "iterations_on_sample"}
+    return {name: value for name, value in named.items() if value is not None} | options
+
+
 def _fit_network(
-    scaled: DataFrame, rows: int, model: str, seed: int, sample_rows: int = 0, full_iterations: int = 0, **recipe: Any
+    scaled: DataFrame, rows: int, recipe: Recipe, seed: int, as_ran: dict[str, Any]
 ) -> MultilayerPerceptronClassificationModel:
-    """A network of the column `scaled`: of a sample first, where there are more rows, and from there on of all."""
+    """Fit a network to the column `scaled`: first to a sample, if the recipe names one and there are more rows."""
     network = MultilayerPerceptronClassifier(
-        layers=[4, *HIDDEN[model], 3], featuresCol="scaled", labelCol="species", seed=seed, **recipe
+        layers=[4, *HIDDEN[recipe.model], 3],
+        featuresCol="scaled",
+        labelCol="species",
+        seed=seed,
+        **_parameters(recipe),
     )
-    if 0 < sample_rows < rows:
-        sample = scaled.sample(sample_rows / rows, seed).coalesce(1).persist()
-        network.setInitialWeights(network.fit(sample).weights).setMaxIter(full_iterations)
+    if recipe.sample_rows and recipe.sample_rows < rows:
+        sample = scaled.sample(recipe.sample_rows / rows, seed).coalesce(1).persist()
+        fitted = network.copy().setMaxIter(recipe.options["iterations_on_sample"]).fit(sample)
         sample.unpersist()
-    return network.fit(scaled)
+        as_ran |= {"sample_rows": recipe.sample_rows, "iterations_on_sample": fitted.summary().totalIterations}
+        network.setInitialWeights(fitted.weights)
+    fitted = network.fit(scaled)
+    as_ran["iterations"] = fitted.summary().totalIterations
+    return fitted

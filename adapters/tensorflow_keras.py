@@ -7,16 +7,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters import archives
-from adapters.base import HIDDEN, MODELS, Adapter, Resources, model_with
+from adapters import archives, newton
+from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources, model_with
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.hushed import hushed
 from adapters.minibatch import candidates, schedule
@@ -67,8 +68,11 @@ class Model:
         self.forward = tf.function(network, input_signature=signature).get_concrete_function()
 
 
-class TensorFlow(Adapter):
-    """`default`: compile and fit, as the quickstart does. `tuned`: one tf.function takes the steps of a whole block."""
+class TensorFlow(Adapter[Table, Model]):
+    """`default`: compile and fit with Adam for 5 epochs, as in https://www.tensorflow.org/tutorials/quickstart/beginner.
+
+    `tuned`: Newton's method for `logistic`; for networks, one tf.function that takes the steps of a whole block.
+    """
 
     serving = "a concrete tf.function, on a tensor of one row"
 
@@ -122,66 +126,90 @@ class TensorFlow(Adapter):
         features = tf.experimental.dlpack.from_dlpack(features.__dlpack__())
         return InMemory(features, None if species is None else tf.constant(species))
 
-    def train(self, table: Table, model: str, seed: int) -> Model:
-        if not table.has_species:
-            raise NoSpecies
-        keras.utils.set_random_seed(seed)
-        recipe = dict(self.instead or self.recipe(model, len(table), isinstance(table, OnDisk)))
-        train = self._fit if "data" in recipe else self._train_by_blocks
-        network = train(table, model, seed, **recipe)
-        recipe |= {"solver": "Adam", "hidden": list(HIDDEN.get(model, ())), "streamed": isinstance(table, OnDisk)}
-        return Model(network, recipe)
-
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
+    def recipe(self, model: str, rows: int) -> Recipe:
         if self.track == "default":
-            return {"data": "fit", "batch": 32, "epochs": 5, "learning_rate": 0.001}
+            return Recipe(model, "fit", epochs=5)
+        if model == "logistic":
+            return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
         plan = schedule(model, rows, 512, 190) if model == "deep" else schedule(model, rows)
-        rate = {"logistic": 0.2, "mlp": 0.2, "deep": 0.003}[model]
-        return {"batch": plan.batch, "epochs": plan.epochs, "learning_rate": rate}
+        rate = {"mlp": 0.2, "deep": 0.003}[model]
+        return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
-    def candidates(self, model: str, rows: int) -> list[dict[str, Any]]:
+    def candidates(self, model: str, rows: int) -> list[Recipe]:
         rates = {"logistic": (0.1, 0.2), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
-        return [
-            {"batch": batch, "epochs": epochs, "learning_rate": rate}
-            for batch, epochs in candidates(rows)
+        tolerances = (1e-2, 1e-3, 1e-4, 1e-5) if model == "logistic" else ()
+        return [Recipe(model, "Newton", tolerance=tolerance, sample_rows=1 << 14) for tolerance in tolerances] + [
+            Recipe(model, "Adam", batch_size=batch_size, epochs=epochs, learning_rate=rate)
+            for batch_size, epochs in candidates(rows)
             for rate in rates
         ]
 
-    def _fit(
-        self, table: Table, model: str, seed: int, data: str, batch: int, epochs: int, learning_rate: float
-    ) -> keras.Model:
+    def train(self, table: Table, recipe: Recipe, seed: int) -> Model:
+        if not table.has_species:
+            raise NoSpecies
+        keras.utils.set_random_seed(seed)
+        as_ran = recipe.settings() | {
+            "hidden": list(HIDDEN.get(recipe.model, ())),
+            "streamed": isinstance(table, OnDisk),
+        }
+        match recipe.algorithm:
+            case "Newton":
+                network = self._train_by_newton(table, recipe, seed, as_ran)
+            case "Adam":
+                network = self._train_by_adam(table, recipe, seed)
+            case _:
+                network = self._fit(table, recipe, as_ran)
+        return Model(network, as_ran)
+
+    def _fit(self, table: Table, recipe: Recipe, as_ran: dict[str, Any]) -> keras.Model:
         assert isinstance(table, InMemory)
         normalization = keras.layers.Normalization()
         normalization.adapt(table.features)
-        network = _network(model, normalization)
-        network.compile(
-            optimizer=keras.optimizers.Adam(learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
-        network.fit(table.features, table.species, batch_size=batch, epochs=epochs, verbose=0)
+        network = _network(recipe.model, normalization)
+        network.compile(optimizer="adam", loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        network.fit(table.features, table.species, epochs=recipe.epochs, verbose=0)
+        as_ran |= {"solver": "Adam", "learning_rate": float(network.optimizer.learning_rate), "batch_size": 32}
         return network
 
-    def _train_by_blocks(
-        self, table: Table, model: str, seed: int, batch: int, epochs: int, learning_rate: float
-    ) -> keras.Model:
-        network = _network(model)
-        if model not in self._trainers:
-            self._trainers[model] = _Trainer(_network(model))
-        trainer = self._trainers[model]
+    def _train_by_adam(self, table: Table, recipe: Recipe, seed: int) -> keras.Model:
+        network = _network(recipe.model)
+        if recipe.model not in self._trainers:
+            self._trainers[recipe.model] = _Trainer(_network(recipe.model))
+        trainer = self._trainers[recipe.model]
         trainer.begin(network)
-        steps = epochs * (len(table) // batch)
-        mean = None
-        for epoch in range(epochs):
+        steps = recipe.epochs * (len(table) // recipe.batch_size)
+        scaling = None
+        for epoch in range(recipe.epochs):
             for features, species in _shuffled(table, seed + epoch):
-                if mean is None:  # of rows at random, and as good as that of all
-                    mean, variance = tf.nn.moments(features, axes=[0])
-                    scale = tf.sqrt(tf.where(variance > 0, variance, 1.0))
-                trainer.learn((features - mean) / scale, species, batch, float(steps), learning_rate)
+                scaling = scaling or _scaling(features)  # a random block represents all rows
+                mean, scale = scaling
+                x = (features - mean) / scale
+                trainer.learn(x, species, recipe.batch_size, float(steps), recipe.learning_rate)
         trainer.end(network)
-        # So it takes measurements in cm, to the same effect.
-        first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
-        first.kernel.assign(first.kernel / scale[:, None])
-        first.bias.assign_sub(tf.linalg.matvec(first.kernel, mean, transpose_a=True))
+        _take_cm(network, *scaling)
+        return network
+
+    def _train_by_newton(self, table: Table, recipe: Recipe, seed: int, as_ran: dict[str, Any]) -> keras.Model:
+        features, species = next(_shuffled(table, seed))
+        mean, scale = _scaling(features)
+
+        def likelihood(blocks: Callable[[], Iterable[Block]], weights: NDArray[np.float64]) -> Any:
+            sums = [_sums(x, y, mean, scale, tf.constant(weights, tf.float32)) for x, y in blocks()]
+            n_rows, *totals = (np.sum(terms, axis=0, dtype=np.float64) for terms in zip(*sums, strict=True))
+            return tuple(total / n_rows for total in totals)
+
+        sample = features[: recipe.sample_rows], species[: recipe.sample_rows]
+        weights = np.zeros((5, 2))
+        weights, iterations = newton.minimise(partial(likelihood, lambda: [sample]), weights, recipe.tolerance)
+        if len(table) > recipe.sample_rows:
+            as_ran["iterations_on_sample"] = iterations
+            all_rows = partial(likelihood, lambda: _in_order(table))
+            weights, iterations = newton.minimise(all_rows, weights, recipe.tolerance)
+        as_ran |= {"iterations": iterations, "l2": 0.0}
+        network = _network("logistic")
+        coefficients = np.pad(weights, ((0, 0), (1, 0)))
+        network.set_weights([coefficients[:4], coefficients[4]])
+        _take_cm(network, mean, scale)
         return network
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
@@ -232,13 +260,13 @@ class _Trainer:
         self.optimizer.build(self.network.trainable_variables)
 
     def begin(self, network: keras.Model) -> None:
-        """Starts from the weights of `network`."""
+        """Start from the weights of `network`."""
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
         _copy(network, self.network)
 
     def end(self, network: keras.Model) -> None:
-        """Hands the weights on to `network`."""
+        """Copy the weights into `network`."""
         _copy(self.network, network)
 
     @tf.function(
@@ -251,7 +279,7 @@ class _Trainer:
         ]
     )
     def learn(self, x: tf.Tensor, species: tf.Tensor, batch: tf.Tensor, steps: tf.Tensor, peak: tf.Tensor) -> None:
-        """Goes through a block once; the rate has fallen to 0, along a cosine, when `steps` batches have been seen."""
+        """Train on a block once. The learning rate falls along a cosine, to 0 after `steps` batches."""
         y = tf.cast(species, tf.int32)
         for start in tf.range(0, tf.shape(x)[0] - batch + 1, batch):
             done = tf.cast(self.optimizer.iterations, tf.float32) / steps
@@ -261,6 +289,43 @@ class _Trainer:
                 logits = self.network(x[rows], training=True)
                 loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(y[rows], logits))
             self.optimizer.apply(tape.gradient(loss, self.network.trainable_variables))
+
+
+def _scaling(features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the mean and the standard deviation of each column, or 1 for a column that is constant."""
+    mean, variance = tf.nn.moments(features, axes=[0])
+    return mean, tf.sqrt(tf.where(variance > 0, variance, 1.0))
+
+
+def _take_cm(network: keras.Model, mean: tf.Tensor, scale: tf.Tensor) -> None:
+    """Include the scaling in the weights of a network that was trained on scaled measurements."""
+    first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
+    first.kernel.assign(first.kernel / scale[:, None])
+    first.bias.assign_sub(tf.linalg.matvec(first.kernel, mean, transpose_a=True))
+
+
+@tf.function(
+    input_signature=[
+        tf.TensorSpec((None, 4), tf.float32),
+        tf.TensorSpec((None,), tf.int8),
+        tf.TensorSpec((4,), tf.float32),
+        tf.TensorSpec((4,), tf.float32),
+        tf.TensorSpec((5, 2), tf.float32),
+    ]
+)
+def _sums(
+    features: tf.Tensor, species: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, ...]:
+    """Return the number of rows, and the sums of the log-loss and its derivatives, as `adapters.newton` wants them."""
+    x = tf.pad((features - mean) / scale, [[0, 0], [0, 1]], constant_values=1.0)  # the fifth is the intercept's
+    y = tf.one_hot(tf.cast(species, tf.int32), 3)
+    log_p = tf.nn.log_softmax(tf.pad(x @ weights, [[0, 0], [1, 0]]))
+    p = tf.exp(log_p[:, 1:])
+    px = tf.reshape(x[:, :, None] * p[:, None, :], (-1, 10))
+    gradient = tf.matmul(x, p - y[:, 1:], transpose_a=True)
+    same_class = tf.reshape(tf.matmul(x, px, transpose_a=True), (5, 1, 5, 2)) * tf.eye(2)[None, :, None, :]
+    hessian = same_class - tf.reshape(tf.matmul(px, px, transpose_a=True), (5, 2, 5, 2))
+    return tf.shape(x)[0], -tf.reduce_sum(log_p * y), gradient, hessian
 
 
 def _network(model: str, *before: keras.layers.Layer) -> keras.Model:
@@ -303,10 +368,11 @@ def _copy(source: keras.Model, target: keras.Model) -> None:
 def _in_order(table: Table) -> Iterator[Block]:
     if isinstance(table, OnDisk):
         for features, species in table.in_order():
-            yield tf.constant(features), species
+            yield tf.constant(features), None if species is None else tf.constant(species)
     else:
         for start in range(0, len(table), BLOCK_ROWS):
-            yield table.features[start : start + BLOCK_ROWS], None
+            rows = slice(start, start + BLOCK_ROWS)
+            yield table.features[rows], None if table.species is None else table.species[rows]
 
 
 def _shuffled(table: Table, seed: int) -> Iterator[Block]:

@@ -14,7 +14,7 @@ import pytest
 from adapters import registry
 from adapters.base import Adapter, Resources
 from benchmarks import preparation
-from benchmarks.cases import Case
+from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.journal import Journal
 from benchmarks.preparation import Inputs
 from datasets import scores
@@ -31,8 +31,9 @@ PHASE_BUDGET_S = 0.5
 class Pass:
     """One pass of an adapter over one dataset: each phase as a call without arguments, leaving what the next needs."""
 
-    def __init__(self, adapter: Adapter, case: Case, path: Path, folder: Path) -> None:
+    def __init__(self, adapter: Adapter, case: Case, rows: int, path: Path, folder: Path) -> None:
         self.adapter, self.case, self.path, self.folder = adapter, case, path, folder
+        self.recipe = adapter.recipe(case.model, rows)
         self.flower = real_flowers()[0][100].copy()
         self.table = self.model = None
 
@@ -40,7 +41,7 @@ class Pass:
         self.table = self.adapter.load(self.path)
 
     def train(self) -> None:
-        self.model = self.adapter.train(self.table, self.case.model, self.case.seed)
+        self.model = self.adapter.train(self.table, self.recipe, self.case.seed)
 
     def predict(self) -> None:
         self.adapter.predict(self.model, self.table)
@@ -71,12 +72,12 @@ class Pass:
 
 @pytest.fixture(scope="module")
 def cold(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
-    return Pass(engine.adapter, case, inputs.warmup, folder / "cold")
+    return Pass(engine.adapter, case, min(case.rows, LARGEST_WARMUP), inputs.warmup, folder / "cold")
 
 
 @pytest.fixture(scope="module")
 def warm(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
-    return Pass(engine.adapter, case, inputs.train, folder / "model")
+    return Pass(engine.adapter, case, case.rows, inputs.train, folder / "model")
 
 
 def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
@@ -86,7 +87,7 @@ def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, jo
         engine.adapter = registry.FRAMEWORKS[case.framework].create(case.track)
 
     measure("import", work)
-    if reason := engine.adapter.supports(case.model):
+    if reason := engine.adapter.unsupported(case.model):
         journal.write("error", outcome="unsupported", reason=reason)
         pytest.exit(f"unsupported: {reason}", returncode=0)
 
@@ -163,7 +164,8 @@ def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndar
     for train, test, species in preparation.folds(case.seed, folder):
         table, unseen = adapter.load(train), adapter.load(test)
         truth.append(species)
-        probabilities.append(adapter.predict_proba(adapter.train(table, case.model, case.seed), unseen))
+        recipe = adapter.recipe(case.model, case.rows - len(species))
+        probabilities.append(adapter.predict_proba(adapter.train(table, recipe, case.seed), unseen))
         adapter.release(table)
         adapter.release(unseen)
     return np.concatenate(truth), np.concatenate(probabilities)

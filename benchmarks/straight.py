@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters import registry
-from adapters.base import Resources
+from adapters.base import Recipe, Resources
 from benchmarks import environment, preparation, statistics
 from benchmarks.statistics import show_seconds
 from commandline import BadInput
 from datasets import store
 from machine import pin
 
-Straight = Callable[[Path, dict[str, Any], int], tuple[Callable[[], Any], Callable[[Any], Any]]]
+Straight = Callable[[Path, Recipe, int], tuple[Callable[[], Any], Callable[[Any], Any]]]
 
 
-def scikit_learn(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+def scikit_learn(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -39,13 +39,13 @@ def scikit_learn(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Call
         network = MLPClassifier(
             (16,),
             alpha=0.0,
-            batch_size=recipe["batch_size"],
-            learning_rate_init=recipe["learning_rate_init"],
+            batch_size=recipe.batch_size,
+            learning_rate_init=recipe.learning_rate,
             shuffle=False,
             random_state=0,
         )
         scaler = StandardScaler()
-        for epoch in range(recipe["epochs"]):
+        for epoch in range(recipe.epochs):
             order = np.random.default_rng(epoch).permutation(len(features))
             for start in range(0, len(order), store.GROUP_ROWS):
                 rows = order[start : start + store.GROUP_ROWS]
@@ -62,7 +62,7 @@ def scikit_learn(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Call
     return train, predict
 
 
-def pytorch(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
+def pytorch(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     import torch
     from torch import nn
 
@@ -70,7 +70,7 @@ def pytorch(path: Path, recipe: dict[str, Any], threads: int) -> tuple[Callable[
     numbers, codes = store.read(path)
     assert codes is not None
     features, species = torch.from_numpy(numbers), torch.from_numpy(codes)
-    batch, epochs, peak = recipe["batch"], recipe["epochs"], recipe["learning_rate"]
+    batch, epochs, peak = recipe.batch_size, recipe.epochs, recipe.learning_rate
 
     def train() -> Any:
         torch.manual_seed(0)
@@ -127,9 +127,10 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
         adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
         table = adapter.load(path)
-        train, predict = STRAIGHT[framework](path, adapter.recipe("mlp", rows), threads)
+        recipe = adapter.recipe("mlp", rows)
+        train, predict = STRAIGHT[framework](path, recipe, threads)
         ways = {
-            "adapter": (lambda: adapter.train(table, "mlp", 0), lambda model: adapter.predict(model, table)),
+            "adapter": (lambda: adapter.train(table, recipe, 0), lambda model: adapter.predict(model, table)),
             "straight": (train, predict),
         }
         for number in range(rounds + 1):

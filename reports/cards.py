@@ -221,15 +221,19 @@ def _departures(result: Result, found: Sequence[Result]) -> list[str]:
         and _recipe(other)
     }
     own, words = _recipe(result), []
-    if families := Counter(_family(recipe["solver"]) for recipe in same.values() if "solver" in recipe):
+    if families := Counter(_family(solver) for recipe in same.values() if (solver := _solver(recipe))):
         commonest, times = families.most_common(1)[0]
-        if "solver" in own and times > 1 and _family(own["solver"]) != commonest:
-            words.append(f"{own['solver']}, where most take {commonest}")
+        if (solver := _solver(own)) and times > 1 and _family(solver) != commonest:
+            words.append(f"{solver}, where most take {commonest}")
     unlike = (name for name in OF_THE_MODEL if name in own and not any(name in recipe for recipe in same.values()))
     return words + [f"{name.replace('_', ' ')} {own[name]}" for name in unlike]
+
+
+def _solver(recipe: dict[str, Any]) -> str | None:
+    return recipe.get("solver") or recipe.get("algorithm")
 
 
 def _family(solver: object) -> str:
     """Adam, L-BFGS, SGD: the name of a solver without its spelling and what is said beside it."""
     name = str(solver).split(",")[0].upper().replace("_", "").replace("-", "")
-    return {"LBFGS": "L-BFGS", "ADAM": "Adam", "NEWTON": "Newton"}.get(name, name)
+    return {"LBFGS": "L-BFGS", "ADAM": "Adam", "NEWTON": "Newton", "NEWTONCHOLESKY": "Newton"}.get(name, name)

@@ -20,7 +20,7 @@ from tests.mutations import damaged, with_other_bytes
 def make(adapter: Adapter, framework: str, model: str, folder: Path) -> Path:
     """Train on the 150 flowers and write a model folder."""
     store.write(folder / "flowers.parquet", *real_flowers())
-    trained = adapter.train(adapter.load(folder / "flowers.parquet"), model, 0)
+    trained = adapter.train(adapter.load(folder / "flowers.parquet"), adapter.recipe(model, 150), 0)
     (folder / "flowers.parquet").unlink()
     (folder / "model").mkdir()
     adapter.save(trained, folder / "model")

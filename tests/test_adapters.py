@@ -45,12 +45,13 @@ class EngineContract(AdapterContract):
 
 class TestBaseline(EngineContract):
     framework = "baseline"
-    streams = False
+    streams: ClassVar = ()
     floor: ClassVar = {"logistic": 0.32, "mlp": 0.32}
 
 
 class TestScikitLearn(EngineContract):
     framework = "scikit-learn"
+    streams: ClassVar = ("mlp",)
 
     def test_libraries_use_the_threads_given(self, engine: Adapter) -> None:
         from threadpoolctl import threadpool_info
@@ -89,7 +90,7 @@ class TestTensorFlowOnGpu(EngineContract):
 class TestH2O(EngineContract):
     framework = "h2o"
     has_blas = False
-    streams = False
+    streams: ClassVar = ()
     not_reproducible: ClassVar = {
         "mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"
     }
@@ -105,7 +106,7 @@ def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path:
         flowers, species = real_flowers()
         store.write(tmp_path / "flowers.parquet", flowers, species)
         table = adapter.load(tmp_path / "flowers.parquet")
-        model = adapter.train(table, "logistic", seed=0)
+        model = adapter.train(table, adapter.recipe("logistic", 150), seed=0)
         codes = adapter.predict(model, table).tolist()
         adapter.release(table)
         before = keys()

@@ -102,14 +102,14 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
         adapter.start(Resources(1, GIB, folder))
         [jvm] = [child for child in psutil.Process().children(recursive=True) if child.name() == "java"]
         table = adapter.load(folder / "flowers.parquet")
-        model = adapter.train(table, "logistic", seed=0)
+        model = adapter.train(table, adapter.recipe("logistic", 150), seed=0)
         yield SimpleNamespace(adapter=adapter, folder=folder, jvm=jvm, table=table, model=model)
 
 
 def works(engine: SimpleNamespace) -> bool:
     """Whether the server still has its table and its model, and trains."""
     codes = engine.adapter.predict(engine.model, engine.table)
-    again = engine.adapter.train(engine.table, "logistic", seed=0)
+    again = engine.adapter.train(engine.table, engine.adapter.recipe("logistic", 150), seed=0)
     return codes.tolist() == engine.adapter.predict(again, engine.table).tolist()
 
 

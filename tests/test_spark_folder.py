@@ -143,7 +143,7 @@ class TestForgedFolders:
         table = engine.load(folder / "flowers.parquet")
         for model in ("logistic", "mlp"):
             (folder / model).mkdir()
-            engine.save(engine.train(table, model, seed=0), folder / model)
+            engine.save(engine.train(table, engine.recipe(model, 150), seed=0), folder / model)
         return folder
 
     @pytest.mark.parametrize("forgery", FORGED)

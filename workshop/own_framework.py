@@ -39,7 +39,7 @@ class TestOwn(EngineContract):
     framework = "{name}"
     models: ClassVar = ("logistic",)
     floor: ClassVar = {{"logistic": 0.9}}
-    streams = False
+    streams: ClassVar = ()
     has_blas = False
 '''
 
@@ -65,7 +65,7 @@ def try_out(source: str, of_class: str) -> None:
     features, species = real_flowers()
     table = streaming.InMemory(features.copy(), species.copy())
     _begun(1, source)
-    model = _hinted(1, "train", lambda: adapter.train(table, "logistic", 0))
+    model = _hinted(1, "train", lambda: adapter.train(table, adapter.recipe("logistic", 150), 0))
     averages = np.stack([features[species == code].mean(axis=0) for code in range(3)])
     _learned(model, averages, features, species)
     _begun(2, source)

@@ -169,7 +169,7 @@ with tempfile.TemporaryDirectory() as folder, registry.FRAMEWORKS["pytorch-cpu"]
     adapter.start(Resources(threads=2, memory_bytes=2**30, folder=Path(folder)))
     store.write(Path(folder) / "train.parquet", *real_flowers())
     store.write(Path(folder) / "new.parquet", features.numpy(), None)
-    model = adapter.train(adapter.load(Path(folder) / "train.parquet"), "mlp", seed=0)
+    model = adapter.train(adapter.load(Path(folder) / "train.parquet"), adapter.recipe("mlp", 150), seed=0)
     codes = adapter.predict(model, adapter.load(Path(folder) / "new.parquet"))
     first = adapter.predict_one(model, features[0].numpy())
 

@@ -49,7 +49,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.base import Adapter, Resources
+from adapters.base import Adapter, Recipe, Resources
 from adapters.errors import NoSpecies
 from datasets import store, streaming
 
@@ -68,18 +68,18 @@ class NearestCentroid(Adapter):
     def load(self, path: Path) -> streaming.InMemory:
         return streaming.InMemory(*store.read(path))
 
-    def recipe(self, model: str, rows: int, streamed: bool = False) -> dict[str, Any]:
-        return {}
+    def recipe(self, model: str, rows: int) -> Recipe:
+        return Recipe(model, "averages")
 
-    def supports(self, model: str) -> str | None:
+    def unsupported(self, model: str) -> str | None:
         return None if model == "logistic" else "it is no network"
 
     def describe(self, model: NDArray[np.float32]) -> dict[str, Any]:
-        return {"solver": "averages", "threads": self._threads}
+        return {"algorithm": "averages", "threads": self._threads}
 
     # GAP 1: learn
 
-    def train(self, table: streaming.InMemory, model: str, seed: int) -> NDArray[np.float32]:
+    def train(self, table: streaming.InMemory, recipe: Recipe, seed: int) -> NDArray[np.float32]:
         if not table.has_species:
             raise NoSpecies
         # gap: return ...
