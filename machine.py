@@ -13,6 +13,9 @@ Answer = TypeVar("Answer")
 ASSUMED_MEMORY = 4 << 30
 """The bytes to plan with where the system does not say how much memory it has."""
 
+SMALLEST_MEMORY_BYTES = 2**27
+"""The smallest memory limit: Python, NumPy and pytest alone take about 90 MiB."""
+
 
 def probe(ask: Callable[[], Answer]) -> Answer | None:
     """Return what `ask` returns, or None if the system has no answer or refuses it."""

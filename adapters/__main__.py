@@ -25,14 +25,15 @@ from rich.status import Status
 from rich.table import Table
 
 import commandline
+import interrupts
 from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory, first_line
 from adapters.inference import STANDARD, NotWritten
-from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
 from datasets.folders import replaced_folder
+from errors import BadInput, printable
 from machine import ASSUMED_MEMORY, total_memory, usable_cores
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -154,7 +155,7 @@ def predict(
             except NotWritten as problem:  # nor could the next ones
                 problems.append(str(problem))
                 break
-            name = "standard output" if job[1] == STANDARD else commandline.printable(str(job[1]))
+            name = "standard output" if job[1] == STANDARD else printable(str(job[1]))
             (error if job[1] == STANDARD else Console(highlight=False)).print(
                 f"{name}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
             )
@@ -165,7 +166,7 @@ def predict(
 def _fail(problems: list[str]) -> NoReturn:
     """End the command with a line for each problem and exit code 1."""
     for problem in problems:
-        error.print(f"error: {commandline.printable(problem)}", soft_wrap=True, markup=False)
+        error.print(f"error: {printable(problem)}", soft_wrap=True, markup=False)
     raise typer.Exit(1)
 
 
@@ -180,19 +181,19 @@ def _engine(
     registry.hide_others(framework)
     keep, folder = False, None
     try:
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
         with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
             try:
                 adapter.start(Resources(threads, memory, folder, row.device, constant_memory=constant_memory))
-                commandline.end_on_signals()  # PySpark has put its own handler in place
+                interrupts.end_on_signals()  # PySpark has put its own handler in place
                 yield adapter, folder, status
             except (BadInput, BrokenPipeError):
                 raise
             except Unavailable as problem:
                 raise BadInput(f"{framework} is unavailable: {problem}") from None
             except Exception as problem:
-                commandline.end_if_interrupted()  # a library may have caught the signal and failed because of it
+                interrupts.end_if_interrupted()  # a library may have caught the signal and failed because of it
                 # Told while the engine is still up: some of its errors cannot be read once it is gone.
                 keep = adapter.log is not None
                 memory_kind = exhausted_memory(problem, adapter.log)
@@ -205,7 +206,7 @@ def _engine(
                 _fail([f"{framework} {what}" + (f" (log: {adapter.log})" if keep else "")])
     finally:
         if folder and not keep:
-            with commandline.uninterrupted():
+            with interrupts.uninterrupted():
                 shutil.rmtree(folder, ignore_errors=True)
 
 

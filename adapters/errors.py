@@ -1,7 +1,7 @@
 """What can go wrong in an adapter, and how the one kind that is a result, memory, is recognised.
 
 Exception
-├── BadInput (commandline)   what the user handed in is wrong: exit code 2
+├── BadInput (errors)        what the user handed in is wrong: exit code 2
 │   ├── NoSpecies            a table without species was handed to train
 │   └── ForeignModel         a file that restore reads is no model of ours
 └── Unavailable              a part is missing: the package, Java, the GPU
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from commandline import BadInput
+from errors import BadInput
 
 
 class NoSpecies(BadInput):

@@ -22,10 +22,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from adapters.base import Adapter
 from adapters.errors import ForeignModel
-from commandline import WRONG_PATH, BadInput, check_folder
 from datasets import store, tables
-from datasets.files import replacing
+from datasets.files import check_folder, replacing
 from datasets.flowers import SPECIES
+from errors import WRONG_PATH, BadInput
 
 STANDARD = Path("-")
 """Standard input and standard output."""

@@ -17,8 +17,8 @@ from typing import Any, Literal
 from adapters import registry
 from adapters.base import MODELS, TRACKS, Adapter
 from adapters.errors import exhausted_memory, first_line
-from commandline import BadInput
 from datasets.files import read_json, read_regular, write_json
+from errors import BadInput
 
 CARD = "model.json"
 FILES = "model"

@@ -24,8 +24,8 @@ from pyspark.ml.feature import StandardScalerModel
 
 from adapters.base import HIDDEN
 from adapters.errors import ForeignModel
-from commandline import BadInput
 from datasets.files import read_json, read_regular
+from errors import BadInput
 
 LAYERS = [4, *HIDDEN["mlp"], 3]
 COLUMNS = {

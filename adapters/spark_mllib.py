@@ -29,11 +29,11 @@ from adapters import java, spark_folder
 from adapters.base import HIDDEN, Adapter, Recipe, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.spark_jvm import Jvm
-from commandline import BadInput
 from datasets import store
 from datasets.files import read_json
 from datasets.flowers import FEATURES
 from datasets.streaming import OnDisk
+from errors import BadInput
 
 LOG4J = """\
 rootLogger.level = warn

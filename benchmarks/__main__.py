@@ -32,11 +32,13 @@ from benchmarks.received import shown
 from benchmarks.records import Record
 from benchmarks.runner import Order
 from benchmarks.supervisor import Limits
-from commandline import BadInput
+from errors import WRONG_PATH, BadInput
+from interrupts import Ended
+from machine import usable_cores
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
-CORES = environment.usable_cores()
+CORES = usable_cores()
 
 
 def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
@@ -171,7 +173,7 @@ def run(
             runner.claim(folder, order)
         try:
             _run_with_progress(folder, order)
-        except commandline.Ended:
+        except Ended:
             with suppress(OSError):  # the terminal was closed
                 console.print(
                     "interrupted: the running case was ended and all records are kept. Continue with "
@@ -181,7 +183,7 @@ def run(
             _report(folder)  # here, where further signals are ignored
             raise
         except OSError as error:
-            if error.errno in commandline.WRONG_PATH:
+            if error.errno in WRONG_PATH:
                 raise
             error.filename = error.filename or str(folder)
             error.strerror = f"{error.strerror}. All records are kept: correct this, then go on with --resume {folder}"

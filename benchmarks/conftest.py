@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--model", choices=MODELS, default="mlp")
     group.addoption("--rows", type=_word(commandline.rows), default=150, help="150 are the real flowers (default)")
     group.addoption("--track", choices=TRACKS, default="tuned")
-    group.addoption("--threads", type=int, default=environment.usable_cores())
+    group.addoption("--threads", type=int, default=machine.usable_cores())
     group.addoption("--seed", type=int, default=0)
     group.addoption("--launch", type=int, default=1, help="the real flowers are scored in the first one only")
     group.addoption("--rounds", type=int, default=3, help="measured calls of each phase, at most")
@@ -63,10 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not 1 <= config.option.threads <= environment.usable_cores():
-        raise pytest.UsageError(
-            f"--threads {config.option.threads}: there are {environment.usable_cores()} cores to use"
-        )
+    if not 1 <= config.option.threads <= machine.usable_cores():
+        raise pytest.UsageError(f"--threads {config.option.threads}: there are {machine.usable_cores()} cores to use")
     config.option.maxfail = 1
     if config.option.case_folder:
         exit_with_parent.watch_input()

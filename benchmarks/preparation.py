@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.received import Share
-from commandline import BadInput
 from datasets import flowers, scores, store
 from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior
+from errors import BadInput
 
 TEST_ROWS = 100_000
 FOLDS = 5

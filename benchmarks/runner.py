@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-import commandline
+import interrupts
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
 from benchmarks import conditions, environment, preparation, records, runs, supervisor
@@ -27,9 +27,10 @@ from benchmarks.received import Limit, shown
 from benchmarks.records import Record
 from benchmarks.runs import ENVIRONMENT, LATEST, RUNS
 from benchmarks.supervisor import Limits
-from commandline import BadInput, check_folder
 from datasets import flowers
-from datasets.files import read_json, write_json
+from datasets.files import check_folder, read_json, write_json
+from errors import BadInput
+from machine import SMALLEST_MEMORY_BYTES, usable_cores
 
 ORDER = "plan.json"
 """What a run was asked for, so that it can be resumed."""
@@ -39,8 +40,6 @@ CASES = "cases"
 """The folder of what the running case keeps, and of the logs of cases that did not end well."""
 
 MOST_LAUNCHES = 100_000
-LEAST_MEMORY = 128 * 2**20
-"""Bytes: Python with NumPy and pytest alone takes about 90 MiB."""
 LEAST_FREE = 2**20
 """Bytes: on a disk with less, a case fails because it cannot write, and that says nothing of its framework."""
 MOST_NAMED = 3
@@ -106,14 +105,14 @@ class Order:
 
 def check(order: Order) -> None:
     """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
-    cores, memory = environment.usable_cores(), environment.default_memory_limit() * 4 // 3
+    cores, memory = usable_cores(), environment.default_memory_limit() * 4 // 3
     if order.plan.threads > cores:
         raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
-    if not LEAST_MEMORY <= order.limits.memory_bytes <= memory:
+    if not SMALLEST_MEMORY_BYTES <= order.limits.memory_bytes <= memory:
         asked = f"{order.limits.memory_bytes / 2**20:,.3f}".rstrip("0").rstrip(".")
         raise BadInput(
-            f"--memory-limit {asked} MiB: a case needs at least {LEAST_MEMORY / 2**20:.0f} MiB, and this machine has "
-            f"{memory / 2**20:,.0f} MiB"
+            f"--memory-limit {asked} MiB: a case needs at least {SMALLEST_MEMORY_BYTES / 2**20:.0f} MiB, and this "
+            f"machine has {memory / 2**20:,.0f} MiB"
         )
     preparation.check_room(order.plan.rows, order.plan.seed)
 
@@ -267,7 +266,7 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
             record = replace(record, probe_seconds=seconds)
             if record.outcome == "failed":
                 disk.check()
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)

@@ -11,8 +11,8 @@ import msgspec
 from benchmarks import records
 from benchmarks.received import Count, Megabytes, is_number, parse, shown
 from benchmarks.records import Record
-from commandline import BadInput
 from datasets.files import LARGEST_JSON_BYTES, read_regular
+from errors import BadInput
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 RUNS = REPORTS / "runs"

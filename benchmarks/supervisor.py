@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import commandline
+import interrupts
 from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
@@ -122,7 +122,7 @@ def run(
                 _wait(process, SAMPLE_S)
         ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
     finally:
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             tree.end()
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()

@@ -18,9 +18,9 @@ from adapters.base import Adapter, Resources
 from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.environment import ROOT
-from commandline import BadInput
 from datasets import scores
 from datasets.files import replace_file
+from errors import BadInput
 from machine import pin
 
 RECIPES = ROOT / "adapters" / "RECIPES.md"

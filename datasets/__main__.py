@@ -24,6 +24,7 @@ from datasets import scores, store
 from datasets.flowers import FEATURES, SPECIES
 from datasets.streaming import OnDisk
 from datasets.synthetic import posterior
+from errors import BadInput
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 error = Console(stderr=True, highlight=False)
@@ -65,7 +66,7 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
     damage = store.check(folder)
     print(f"{manifest.rows:,} {manifest.stream} rows, seed {manifest.seed}, {len(manifest.parts)} part(s)")
     if damage:
-        raise commandline.BadInput(f"{folder}: {'; '.join(damage)}. Mend it: run python -m datasets make on it again")
+        raise BadInput(f"{folder}: {'; '.join(damage)}. Mend it: run python -m datasets make on it again")
 
     counts = np.zeros(len(SPECIES), dtype=int)
     sums = np.zeros((len(SPECIES), len(FEATURES)))

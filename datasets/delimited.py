@@ -18,8 +18,8 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.csv
 
-from commandline import BadInput
 from datasets.flowers import FEATURES, SPECIES, species_code
+from errors import BadInput
 
 BLOCK_BYTES = 2**20
 """CSV that is parsed at a time: some 50,000 flowers. No line may be longer. Arrow reads up to 32 blocks ahead, whatever

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import msgspec
 
-from commandline import BadInput, uninterrupted
+from errors import BadInput
+from interrupts import uninterrupted
 
 LARGEST_JSON_BYTES = 2**24
 """No JSON file of ours comes near this size."""
@@ -85,3 +86,9 @@ def read_regular(path: Path, largest_bytes: int) -> bytes:
         if status.st_size > largest_bytes:
             raise BadInput(f"{path} has {status.st_size:,} bytes; at most {largest_bytes:,} are read")
         return file.read()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInput if `folder` is a file, so that it cannot be a folder to write into."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; name a folder to write into")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import filelock
 
-import commandline
+from interrupts import uninterrupted
 
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
 """What the kernel or the file system answers where it cannot exchange two folders."""
@@ -44,16 +44,16 @@ def replaced_folder(path: Path, check_ours: Callable[[Path], object]) -> Iterato
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path, prefix)
-        with commandline.uninterrupted():
+        with uninterrupted():
             beside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
             lock = filelock.FileLock(beside / "lock")
             lock.acquire()
         (beside / "new").mkdir()
         yield beside / "new"
-        with commandline.uninterrupted():
+        with uninterrupted():
             _put_in_place(beside, path, check_ours)
     finally:
-        with commandline.uninterrupted():
+        with uninterrupted():
             if beside is not None:
                 _remove(beside)
             if lock is not None:
@@ -109,7 +109,7 @@ def _remove_leftovers(path: Path, prefix: str) -> None:
             continue
         lock = filelock.FileLock(leftover / "lock", timeout=0)
         try:
-            with lock, commandline.uninterrupted():
+            with lock, uninterrupted():
                 if (leftover / "old").exists() and not path.exists():
                     (leftover / "old").rename(path)
                 _remove(leftover)

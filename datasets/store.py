@@ -27,15 +27,15 @@ import pyarrow.parquet
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from commandline import LARGEST_ROWS, BadInput, check_folder, show_size
 from datasets import flowers
-from datasets.files import read_json, replace_file, write_json
+from datasets.files import check_folder, read_json, replace_file, write_json
 from datasets.flowers import FEATURES
+from datasets.sizes import LARGEST_ROWS, PART_ROWS, show_size
 from datasets.synthetic import CHUNK_ROWS, Stream, chunk
+from errors import BadInput
 from machine import usable_cores
 
 FORMAT = 2
-PART_ROWS = 16 * CHUNK_ROWS
 GROUP_ROWS = 2 * CHUNK_ROWS
 ROW_BYTES = 4 * len(FEATURES) + 1
 MANIFEST = "_manifest.json"

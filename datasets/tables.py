@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from commandline import BadInput, printable
 from datasets import store
 from datasets.delimited import BLOCK_BYTES, NUMBER, open_delimited
 from datasets.flowers import FEATURES, SPECIES, species_code
+from errors import BadInput, printable
 
 PIECE_ROWS = 2**18
 """Rows of a piece, or a few more. The allocators need some pieces until they reuse all memory: with larger pieces, a

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from adapters.base import Adapter
-from commandline import BadInput
 from datasets import scores, store, streaming, synthetic
 from datasets.flowers import FEATURES, real_flowers
 from datasets.synthetic import Stream
+from errors import BadInput
 
 QUALITY_FLOOR = {"logistic": 0.970, "mlp": 0.970}
 """Accuracy that 10,000 rows must give on unseen flowers; the best possible is 0.983."""

@@ -27,9 +27,9 @@ from benchmarks.preparation import Target
 from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER
 from benchmarks.runs import ENVIRONMENT
-from commandline import BadInput
 from datasets import delimited, store, tables
 from datasets.files import read_json
+from errors import BadInput
 from reports import charts
 from tests import model_folders
 from tests.conftest import ROOT

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from commandline import LARGEST_ROWS, BadInput
 from datasets import files, scores, store, synthetic
 from datasets.flowers import real_flowers
 from datasets.maximum_likelihood import predict_by_logistic
+from datasets.sizes import PART_ROWS
 from datasets.synthetic import Stream
+from errors import BadInput
 from tests.conftest import ROOT, Command, one_line
 
 
@@ -126,7 +127,7 @@ def test_150_training_rows_are_the_real_flowers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -> None:
-    rows = store.PART_ROWS + 1000
+    rows = PART_ROWS + 1000
     store.make(tmp_path / "d", rows)
     part = tmp_path / "d" / "part-00001.parquet"
     whole = part.read_bytes()
@@ -208,10 +209,6 @@ def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monke
 def test_what_cannot_be_made_gets_one_line(words: list[str], said: str, command: Command, tmp_path: Path) -> None:
     assert said in one_line(command("datasets", "make", *words, "--output", tmp_path / "d"))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_most_rows_are_those_that_the_names_of_parts_can_count() -> None:
-    assert LARGEST_ROWS == 10**5 * store.PART_ROWS
 
 
 def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:

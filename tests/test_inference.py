@@ -264,7 +264,7 @@ def test_standard_output_may_be_closed_where_it_is_not_needed(model: Path, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--memory", "1KiB"], "the memory limit is 1 kB, and no framework starts in less than 67 MB"),
+        (["--memory", "1KiB"], "the memory limit is 1 kB, and no framework starts in less than 134 MB"),
         (["--memory", "99999TiB"], "the memory limit needs 110 PB, the machine has"),
         (["--threads", "9999"], "--threads 9,999 needs 9,999 cores, this process may use"),
     ],

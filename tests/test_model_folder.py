@@ -17,9 +17,9 @@ import pytest
 
 from adapters import model_folder, registry
 from adapters.base import Adapter, Resources
-from commandline import BadInput
 from datasets import store
 from datasets.flowers import real_flowers
+from errors import BadInput
 from tests import model_folders
 from tests.conftest import ROOT, Command, missing, one_line
 

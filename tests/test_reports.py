@@ -19,7 +19,7 @@ from rich.console import Console
 
 from benchmarks import runs
 from benchmarks.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
-from commandline import BadInput
+from errors import BadInput
 from reports import charts, load, page, terminal
 from reports.statistics import moved, probes, results, show_estimate, show_memory, show_rows, standings
 

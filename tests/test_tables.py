@@ -18,9 +18,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from commandline import BadInput
 from datasets import tables
 from datasets.flowers import FEATURES, FILE, real_flowers
+from errors import BadInput
 from tests.conftest import ROOT
 from tests.mutations import with_other_bytes
 
