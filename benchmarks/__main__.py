@@ -28,6 +28,7 @@ from adapters.base import MODELS, TRACKS
 from benchmarks import compare as comparison
 from benchmarks import environment, forecast, overhead, records, runner, straight, tune
 from benchmarks.cases import PROFILES, Case, plan
+from benchmarks.gate import shortfall
 from benchmarks.received import shown
 from benchmarks.records import Record
 from benchmarks.runner import Order
@@ -255,7 +256,7 @@ def tune_(
     threads: Threads = CORES,
     keep: Annotated[bool, typer.Option("--keep", help=f"Put what comes out into {tune.RECIPES.name}.")] = False,
 ) -> None:
-    """Look for a faster recipe: train with each candidate of the adapter in turn, and show which reach the target.
+    """Look for a faster recipe: train with each candidate of the adapter in turn, and show which pass the quality gate.
 
     The candidates stand in the adapter, beside its recipe.
     """
@@ -325,7 +326,7 @@ def _line(record: Record) -> str:
     median = train[len(train) // 2]
     text += f" train {median:.3g} s"
     if (quality := record.quality) is not None:
-        missed = "" if quality.reached_target else f", below the target of {quality.target_accuracy:.4f}"
+        missed = "" if quality.reached_target else f", below target: {shortfall([quality])}"
         text += f", accuracy {quality.accuracy:.4f}{missed}"
     return text
 
