@@ -250,22 +250,24 @@ def tune_(
     model: Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))],
     rows: Annotated[
         list[int] | None,
-        typer.Option(parser=commandline.rows, metavar="N", help="1e4, 1e5 and 1e6 if not given. May be repeated."),
+        typer.Option(parser=commandline.rows, metavar="N", help="1e3 to 1e6 if not given. May be repeated."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each candidate.")] = 3,
     threads: Threads = CORES,
-    keep: Annotated[bool, typer.Option("--keep", help=f"Put what comes out into {tune.RECIPES.name}.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help=f"Write the trainings into {tune.SWEEPS.name}/ and {tune.RECIPES.name}.")
+    ] = False,
 ) -> None:
-    """Look for a faster recipe: train with each candidate of the adapter in turn, and show which pass the quality gate.
+    """Compare recipes: train with the adapter's recipe and its candidates, and show which pass the quality gate.
 
-    The candidates stand in the adapter, beside its recipe.
+    The candidates are in the adapter, after its recipe.
     """
-    sizes = rows or [10_000, 100_000, 1_000_000]
+    sizes = rows or [1_000, 10_000, 100_000, 1_000_000]
     trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))
-    section = tune.markdown(framework, model, trials)
-    console.print(section, soft_wrap=True, markup=False)
+    trainings = tune.frame(framework, model, trials)
+    console.print("\n".join(tune.table(trainings)), soft_wrap=True, markup=False)
     if keep:
-        tune.keep(section)
+        tune.keep(trainings)
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:
