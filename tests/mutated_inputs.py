@@ -23,7 +23,7 @@ import vl_convert
 import benchmarks.__main__
 from adapters import model_folder
 from benchmarks import runner, supervisor
-from benchmarks.preparation import Target
+from benchmarks.preparation import ExactFit
 from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER
 from benchmarks.runs import ENVIRONMENT
@@ -105,9 +105,9 @@ def dataset(box: Path, stdout: str) -> list[str]:
 
 
 def target(box: Path, stdout: str) -> list[str]:
-    [path] = (box / "in").glob("logistic-*.json")
+    [path] = (box / "in").glob("maximum-likelihood-*.json")
     try:
-        kept = read_json(path, Target)
+        kept = read_json(path, ExactFit)
     except BadInput as problem:
         return [f"an incomplete target: {problem}"]
     return [] if (kept.rows, kept.seed) == (2_000, 7) else [f"a target of other data: {kept}"]
@@ -264,7 +264,7 @@ def manifest(chance: random.Random, box: Path, made: Path) -> Trial:
 def logistic_target(chance: random.Random, box: Path, made: Path) -> Trial:
     """A damaged target in the cache: for the process that prepares the data of a run, seldom for a whole run."""
     shutil.copytree(made / "cache", box / "in", dirs_exist_ok=True)
-    [path] = (box / "in").glob("logistic-*.json")
+    [path] = (box / "in").glob("maximum-likelihood-*.json")
     path.write_bytes(damaged(path.read_text(), chance))
     os.environ["IRISBENCH_DATA"] = str(box / "in")
     if chance.random() < 0.94:
