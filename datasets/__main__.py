@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import commandline
-from datasets import scores, store
+from datasets import cache, scores
 from datasets.flowers import FEATURES, SPECIES
 from datasets.streaming import OnDisk
 from datasets.synthetic import posterior
@@ -53,7 +53,7 @@ def make(
     ]
     with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=rows)
-        repaired = store.make(
+        repaired = cache.make(
             output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows), threads=threads
         )
     for line in repaired:
@@ -64,8 +64,8 @@ def make(
 @app.command()
 def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that make wrote.")]) -> None:
     """Show what a dataset contains, whether it is complete, and the scores of the best possible model."""
-    manifest = store.Manifest.read(folder)
-    damage = store.check(folder)
+    manifest = cache.Manifest.read(folder)
+    damage = cache.check(folder)
     print(f"{manifest.rows:,} {manifest.stream} rows, seed {manifest.seed}, {len(manifest.parts)} part(s)")
     if damage:
         raise BadInput(f"{folder}: {'; '.join(damage)}. Repair it with python -m datasets make")

@@ -63,7 +63,7 @@ class InMemory(Generic[ArrayT]):
 
 @dataclass(frozen=True)
 class OnDisk:
-    """The rows of a Parquet file, or of a folder of part files. Reading takes constant memory for any number of rows."""
+    """The rows of a Parquet file, or of a folder of part files. Reading takes constant memory."""
 
     groups: list[RowGroup]
 
@@ -89,7 +89,7 @@ class OnDisk:
             yield from _blocks(*rows)
 
     def shuffled(self, seed: int) -> Iterator[Rows]:
-        """Yield blocks of rows in random order: read 16 random row groups at a time, and shuffle their rows together."""
+        """Yield blocks of rows in random order. 16 random row groups are read at a time and shuffled together."""
         generator = np.random.default_rng(seed)
         order = [self.groups[number] for number in generator.permutation(len(self.groups))]
 
