@@ -6,7 +6,7 @@ PART_ROWS = 1 << 20
 """Rows of a part file, except the last one."""
 
 LARGEST_ROWS = 10**5 * PART_ROWS
-"""Rows of the largest dataset: `datasets.store` numbers the part files with five digits."""
+"""Rows of the largest dataset: `datasets.cache` numbers the part files with five digits."""
 
 
 def show_size(n_bytes: float) -> str:

@@ -286,7 +286,7 @@ def test_a_folder_wants_a_folder_to_write_into(command: Command, model: Path, tm
     words = predict(model, tmp_path / "in", output if output == "-" else tmp_path / output)[2:]
     assert "name a folder to write their results into" in one_line(command(*words))
     words = predict(model, tmp_path / "in", tmp_path / "in")[2:]
-    assert "holds the flowers themselves" in one_line(command(*words))
+    assert "is the folder of the input" in one_line(command(*words))
 
 
 def test_it_stands_in_a_pipeline(command: Command, model: Path, tmp_path: Path) -> None:

@@ -122,6 +122,6 @@ def test_a_foreign_file_is_refused_and_not_run(
         line = one_line(command("adapters", "predict", "--model", model, "--data", FLOWERS, "--output", answer))
     finally:
         (ROOT / "bomb.py").unlink(missing_ok=True)
-    assert f"holds a model that {framework} cannot read" in line
+    assert f"contains a model that {framework} cannot read" in line
     assert not marker.exists()
     assert not answer.exists()

@@ -200,8 +200,8 @@ def resized(saved: dict[str, Any], features: int, classes: int) -> None:
         ("pytorch-cpu", "logistic", change_torch(lambda s: set_first_weight(s, np.nan)), "not all finite"),
         ("pytorch-cpu", "logistic", change_torch(lambda s: resized(s, 5, 3)), "size mismatch|loading state_dict"),
         ("pytorch-cpu", "logistic", change_torch(lambda s: resized(s, 4, 4)), "size mismatch|loading state_dict"),
-        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(recipe=[1])), "a recipe that no training"),
-        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(model=["mlp"])), "a model or a recipe"),
+        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(recipe=[1])), "its model or its recipe"),
+        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(model=["mlp"])), "its model or its recipe"),
     ],
 )
 def test_a_foreign_model_with_valid_checksums_is_refused(
@@ -221,7 +221,7 @@ def test_the_model_must_be_the_one_on_the_card(engines: Engines, tmp_path: Path,
     assert engines.predict(folder, tmp_path).shape == (150, 3)
     model_folders.change_card(folder, model="deep")
     (tmp_path / "again").mkdir()
-    with pytest.raises(BadInput, match="says deep, but the files hold mlp"):
+    with pytest.raises(BadInput, match="says deep, but the files contain mlp"):
         engines.predict(folder, tmp_path / "again")
 
 
