@@ -30,9 +30,9 @@ VARIABLE = "FRAMEWORK"
 LARGEST_BYTES = 2**20
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
-PluginName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=40)]
-Colour = Annotated[str, Meta(pattern=r"^#[0-9A-Fa-f]{6}$")]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=100)]
+PluginName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=40)]
+Colour = Annotated[str, Meta(pattern=r"^#[0-9A-Fa-f]{6}\Z")]
 Mark = Literal[
     *("circle", "square", "cross", "diamond", "arrow", "wedge"),
     *("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
