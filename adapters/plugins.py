@@ -27,6 +27,7 @@ GROUP = "irisbench.adapters"
 """The group of entry points by which an installed package names the module of its adapter."""
 
 VARIABLE = "FRAMEWORK"
+SEE = "see 'A new framework' in CONTRIBUTING.md"
 LARGEST_BYTES = 2**20
 
 Text = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -98,15 +99,17 @@ def read(path: Path) -> Plugin:
         raise BadInput(f"{path}{line} is not Python ({problem}); correct it") from None
     value = _assigned(tree)
     if value is None:
-        raise BadInput(f"{path} has no {VARIABLE}; add one as CONTRIBUTING.md shows under 'A new framework'")
+        raise BadInput(f"{path} has no {VARIABLE}; add it: {SEE}")
     try:
         plugin = msgspec.convert(ast.literal_eval(value), Plugin)
         for requirement in plugin.requires:
             Requirement(requirement)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{path}: {VARIABLE} is wrong: {printable(str(error))}") from None
-    except InvalidRequirement as error:
-        raise BadInput(f"{path}: {VARIABLE} requires {requirement!r}: {printable(str(error))}") from None
+        raise BadInput(f"{path}: {VARIABLE} is wrong ({printable(str(error))}); correct it: {SEE}") from None
+    except InvalidRequirement:
+        raise BadInput(
+            f"{path}: {VARIABLE} requires {requirement!r}; write it as pip takes it, such as numpy>=2"
+        ) from None
     except (ValueError, TypeError, RecursionError):
         raise BadInput(
             f"{path}, line {value.lineno}: {VARIABLE} must be a dictionary of literal values, because it is read "
@@ -136,7 +139,10 @@ def create(file: Path, module: str | None, of_class: str, track: str) -> Adapter
         loaded = importlib.import_module(module) if module else _imported(file)
         adapter = getattr(loaded, of_class)(track)
     except (Exception, SystemExit) as error:
-        raise BadInput(f"{file}{_line_in(file, error)} failed: {printable(first_line(error))}; correct it") from None
+        fix = "correct it"
+        if isinstance(error, ModuleNotFoundError):
+            fix = f"install it, and name it in the modules of {VARIABLE}"
+        raise BadInput(f"{file}{_line_in(file, error)} failed: {printable(first_line(error))}; {fix}") from None
     if not isinstance(adapter, Adapter):
         raise BadInput(f"{file}: {of_class} is not an Adapter; derive it from adapters.base.Adapter")
     return adapter
