@@ -15,7 +15,7 @@ PACKAGES = ("adapters", "datasets")
 NOT_TRAINING = {
     *("adapters.archives", "adapters.skops_file", "adapters.spark_folder"),  # save and restore models
     *("adapters.errors", "adapters.hushed", "adapters.exit_with_parent"),
-    *("datasets.files", "datasets.sizes"),
+    "datasets.files",
 }
 """Modules that adapters import and that no training depends on."""
 

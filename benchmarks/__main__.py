@@ -29,6 +29,7 @@ from adapters.base import MODELS, TRACKS
 from benchmarks import adapter_files, environment, forecast, overhead, records, runner, straight, tune
 from benchmarks import compare as comparison
 from benchmarks.cases import PROFILES, Case, plan
+from benchmarks.gate import shortfall
 from benchmarks.received import shown
 from benchmarks.records import Record
 from benchmarks.runner import Order
@@ -258,22 +259,24 @@ def tune_(
     model: Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))],
     rows: Annotated[
         list[int] | None,
-        typer.Option(parser=commandline.rows, metavar="N", help="1e4, 1e5 and 1e6 if not given. May be repeated."),
+        typer.Option(parser=commandline.rows, metavar="N", help="1e3 to 1e6 if not given. May be repeated."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each candidate.")] = 3,
     threads: Threads = CORES,
-    keep: Annotated[bool, typer.Option("--keep", help=f"Put what comes out into {tune.RECIPES.name}.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help=f"Write the trainings into {tune.SWEEPS.name}/ and {tune.RECIPES.name}.")
+    ] = False,
 ) -> None:
-    """Look for a faster recipe: train with each candidate of the adapter in turn, and show which reach the target.
+    """Compare recipes: train with the adapter's recipe and its candidates, and show which pass the quality gate.
 
-    The candidates stand in the adapter, beside its recipe.
+    The candidates are in the adapter, after its recipe.
     """
-    sizes = rows or [10_000, 100_000, 1_000_000]
+    sizes = rows or [1_000, 10_000, 100_000, 1_000_000]
     trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))
-    section = tune.markdown(framework, model, trials)
-    console.print(section, soft_wrap=True, markup=False)
+    trainings = tune.frame(framework, model, trials)
+    console.print("\n".join(tune.table(trainings)), soft_wrap=True, markup=False)
     if keep:
-        tune.keep(section)
+        tune.keep(trainings)
 
 
 def _was_typed(context: typer.Context, name: str) -> bool:
@@ -334,7 +337,7 @@ def _line(record: Record) -> str:
     median = train[len(train) // 2]
     text += f" train {median:.3g} s"
     if (quality := record.quality) is not None:
-        missed = "" if quality.reached_target else f", below the target of {quality.target_accuracy:.4f}"
+        missed = "" if quality.reached_target else f", below target: {shortfall([quality])}"
         text += f", accuracy {quality.accuracy:.4f}{missed}"
     return text
 

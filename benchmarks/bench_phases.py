@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from benchmarks import preparation
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.journal import Journal
 from benchmarks.preparation import Inputs
+from benchmarks.records import Quality
 from datasets import scores
 from datasets.flowers import real_flowers
 from datasets.synthetic import posterior
@@ -146,16 +148,22 @@ def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
     if not np.isfinite(probabilities).all():
         raise ValueError("the model predicts probabilities that are no numbers: its training diverged")
     # The contract tests hold that the class a framework predicts is the one with the largest probability.
-    accuracy, target = scores.accuracy(species, probabilities.argmax(axis=1)), preparation.target_accuracy(case)
-    journal.write(
-        "quality",
+    accuracy, log_loss = scores.accuracy(species, probabilities.argmax(axis=1)), scores.log_loss(species, probabilities)
+    gate = preparation.case_gate(case)
+    failed, reference = gate.failed(accuracy, log_loss), gate.reference
+    quality = Quality(
         test_rows=len(species),
         accuracy=accuracy,
-        log_loss=scores.log_loss(species, probabilities),
-        target_accuracy=target,
-        reached_target=accuracy >= target,
+        log_loss=log_loss,
+        target_accuracy=gate.least_accuracy,
+        reached_target=not failed,
+        reference_log_loss=reference and reference.log_loss,
+        log_loss_excess=log_loss - reference.log_loss if reference else None,
+        log_loss_limit=gate.log_loss_limit,
+        failed_conditions=failed,
         **bayes,
     )
+    journal.write("quality", **asdict(quality))
 
 
 def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:

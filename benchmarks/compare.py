@@ -19,6 +19,7 @@ from rich.table import Table
 
 from benchmarks import conditions, runs, statistics
 from benchmarks.cases import Case
+from benchmarks.gate import shortfall
 from benchmarks.records import Record
 from benchmarks.runs import Run
 from benchmarks.statistics import NOISE_FLOOR, Estimate, Ratio, Spread, show_seconds
@@ -160,7 +161,7 @@ def _comparison(
             where = [f"{hindrance_a} in both"]
         else:
             where = [f"{words} in {name}" for name, words in (("A", hindrance_a), ("B", hindrance_b)) if words]
-        broke = not hindrance_a and (hindrance_b == BELOW or hindrance_b in BROKEN)
+        broke = not hindrance_a and hindrance_b is not None and hindrance_b.startswith((BELOW, *BROKEN))
         return Comparison(case, UNLIKE, ", ".join(where), left, right, broke=broke)
     ratio = statistics.ratio(seconds_a, seconds_b, general)
     if left is None or right is None or ratio is None:
@@ -179,8 +180,8 @@ def _hindrance(launches: Sequence[Record]) -> str | None:
     for record in launches:
         if record.outcome != "ok":
             return record.outcome
-    missed = any(record.quality and not record.quality.reached_target for record in launches)
-    return BELOW if missed else None
+    below = shortfall(record.quality for record in launches if record.quality)
+    return f"{BELOW} ({below})" if below else None
 
 
 def _seconds(launches: Sequence[Record], phase: str) -> list[tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""What a case needs before it starts: its data, and the accuracy that counts as trained.
+"""What a case needs before it starts: its data, and the reference that its quality gate is based on.
 
 python -m benchmarks.preparation ROWS SEED    makes all of it, so that the supervisor need not hold the data
 """
@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.cases import LARGEST_WARMUP, Case
-from benchmarks.received import Share
-from datasets import flowers, scores, store
+from benchmarks.gate import Gate, Reference, gate
+from benchmarks.received import Loss, Share
+from datasets import cache, flowers, scores, store
 from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior
 from errors import BadInput
@@ -36,29 +37,30 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Target:
-    """The accuracy that was computed for some data, as it is kept in the cache."""
+class ExactFit:
+    """Accuracy and log-loss of the maximum-likelihood fit to some data, as the cache holds them."""
 
     rows: int
     seed: int
     format: int
     accuracy: Share
+    log_loss: Loss
 
 
 def inputs(rows: int, seed: int) -> Inputs:
     """Where the data of a case is, once it has been made. Warm-up rows are others, as many, up to 100,000."""
     return Inputs(
-        train=store.cached(rows, seed),
-        warmup=store.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
-        test=None if rows == flowers.ROWS else store.cached(TEST_ROWS, seed, Stream.TEST),
+        train=cache.cached(rows, seed),
+        warmup=cache.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
+        test=None if rows == flowers.ROWS else cache.cached(TEST_ROWS, seed, Stream.TEST),
     )
 
 
 def check_room(sizes: Sequence[int], seed: int) -> None:
     """BadInput if the disk of the cache has no room for the datasets of some sizes that are not there yet."""
-    wanted = {store.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
+    wanted = {cache.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
     needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
-    folder = store.cache_folder().absolute()
+    folder = cache.cache_folder().absolute()
     existing = next(place for place in (folder, *folder.parents) if place.is_dir())
     if not os.access(existing, os.W_OK):
         raise BadInput(
@@ -76,10 +78,10 @@ def check_room(sizes: Sequence[int], seed: int) -> None:
 def make(rows: int, seed: int) -> None:
     """Makes what a case needs, or what is missing or damaged of it. What had to be mended is said on standard error."""
     for stream, n_rows in _streams(rows).items():
-        for line in store.make(store.cached(n_rows, seed, stream), n_rows, seed, stream):
+        for line in cache.make(cache.cached(n_rows, seed, stream), n_rows, seed, stream):
             print(line, file=sys.stderr)
     if rows != flowers.ROWS:
-        logistic_accuracy(rows, seed)
+        maximum_likelihood(rows, seed)
 
 
 def _streams(rows: int) -> dict[Stream, int]:
@@ -87,53 +89,53 @@ def _streams(rows: int) -> dict[Stream, int]:
     return {Stream.TRAIN: rows, Stream.WARMUP: min(rows, LARGEST_WARMUP), Stream.TEST: TEST_ROWS}
 
 
-def target_accuracy(case: Case) -> float:
-    """The accuracy from which on a training counts.
-
-    logistic: that of the maximum-likelihood fit, less 0.002. Networks: the Bayes accuracy of the test rows, less 0.002
-    from 100,000 training rows on, 0.01 from 10,000 on, 0.02 below. The real flowers: 0.93.
-    """
+def case_gate(case: Case) -> Gate:
+    """Return the quality gate of a case, from the data that `make` has made for it."""
     if case.rows == flowers.ROWS:
-        return 0.93
+        return gate(case.model, case.rows, None)
     if case.model == "logistic":
-        return logistic_accuracy(case.rows, case.seed) - 0.002
+        return gate(case.model, case.rows, maximum_likelihood(case.rows, case.seed))
     features, species = test_rows(case.seed)
-    bayes = scores.accuracy(species, posterior(features).argmax(axis=1))
-    return bayes - (0.002 if case.rows >= 100_000 else 0.01 if case.rows >= 10_000 else 0.02)
+    truth = posterior(features)
+    bayes = Reference(scores.accuracy(species, truth.argmax(axis=1)), scores.log_loss(species, truth))
+    return gate(case.model, case.rows, bayes)
 
 
 def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """The unseen flowers on which every case with this seed is scored."""
-    features, species = store.read(store.cached(TEST_ROWS, seed, Stream.TEST))
+    features, species = store.read(cache.cached(TEST_ROWS, seed, Stream.TEST))
     assert species is not None
     return features, species
 
 
-def logistic_accuracy(rows: int, seed: int) -> float:
-    """Test accuracy of the maximum-likelihood logistic regression on the same rows, at most the first part file's.
+def maximum_likelihood(rows: int, seed: int) -> Reference:
+    """Return how good the maximum-likelihood logistic regression on the same rows is, at most the first part file's.
 
-    It is kept beside the data. What is kept and damaged, or of other data, is computed again.
+    The cache keeps the result. A result that is damaged, or is of other data, is computed again.
     """
-    path = store.cache_folder() / f"logistic-accuracy-{rows}-seed{seed}-format{store.FORMAT}.json"
+    path = cache.cache_folder() / f"maximum-likelihood-{rows}-seed{seed}-format{cache.FORMAT}.json"
     try:
-        kept = read_json(path, Target)
-        if (kept.rows, kept.seed, kept.format) == (rows, seed, store.FORMAT):
-            return kept.accuracy
+        kept = read_json(path, ExactFit)
+        if (kept.rows, kept.seed, kept.format) == (rows, seed, cache.FORMAT):
+            return Reference(kept.accuracy, kept.log_loss)
         print(f"{path} is of other data, and is made again", file=sys.stderr)
     except FileNotFoundError:
         pass
     except BadInput as error:
         print(f"{error}. It is made again", file=sys.stderr)
-    # Here and not above: a case only reads what is kept, and its import phase shall not find SciPy there already.
-    from datasets.maximum_likelihood import predict_by_logistic
+    # Imported here because a case only reads what is kept, and its import phase must not find SciPy already there.
+    from datasets.maximum_likelihood import class_probabilities
 
-    features, species = store.read(store.part_files(store.cached(rows, seed))[0])
+    features, species = store.read(store.part_files(cache.cached(rows, seed))[0])
     assert species is not None
     test_features, test_species = test_rows(seed)
-    accuracy = float(scores.accuracy(test_species, predict_by_logistic(features, species, test_features)))
+    probabilities = class_probabilities(features, species, test_features)
+    fit = Reference(
+        scores.accuracy(test_species, probabilities.argmax(axis=1)), scores.log_loss(test_species, probabilities)
+    )
     # Without a lock: two processes that meet here write the same.
-    write_json(path, Target(rows, seed, store.FORMAT, accuracy))
-    return accuracy
+    write_json(path, ExactFit(rows, seed, cache.FORMAT, fit.accuracy, fit.log_loss))
+    return fit
 
 
 def folds(seed: int, folder: Path) -> list[tuple[Path, Path, NDArray[np.int8]]]:
@@ -159,4 +161,4 @@ if __name__ == "__main__":
     except BadInput as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(f"{error.filename or store.cache_folder()}: {error.strerror}")
+        sys.exit(f"{error.filename or cache.cache_folder()}: {error.strerror}")

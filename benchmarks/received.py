@@ -33,6 +33,8 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 Megabytes = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
 Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 Loss = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
+Excess = Annotated[int, Meta(ge=-(10**9), le=10**9)] | Annotated[float, Meta(ge=-1e9, le=1e9)]
+"""A log-loss above a reference: negative below it."""
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 
 

@@ -2,6 +2,7 @@
 
 schema 1    the first
 schema 2    launches, the probe, memory and CPU of the JVM apart, the harness's own seconds, the framework's build
+schema 3    the quality gate on log-loss: reference, excess and limit, and the conditions that failed
 """
 
 from __future__ import annotations
@@ -9,20 +10,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from benchmarks.cases import Case
-from benchmarks.received import Bytes, Count, Difference, Loss, Name, Rows, Seconds, Share, parse, shown
+from benchmarks.received import Bytes, Count, Difference, Excess, Loss, Name, Rows, Seconds, Share, parse, shown
 from datasets.files import read_regular, replace_file
 from errors import BadInput
 
-SCHEMA = 2
+SCHEMA = 3
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")
 OUTCOMES = ("ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped")
+Condition = Literal["accuracy", "log-loss"]
+"""What the quality gate limits."""
 LONGEST_REASON = 10_000
 LARGEST_FILE_BYTES = 2**28
 FILE = "records.jsonl"
@@ -75,7 +78,13 @@ class Harness:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the trained model is on rows that it has not seen. Bayes values are None for the real flowers."""
+    """How good the trained model is on rows that it has not seen, and whether it passes the quality gate.
+
+    `reached_target` is false if the model fails one of the conditions, which `failed_conditions` names. The reference
+    is the maximum-likelihood fit for `logistic`, and Bayes for the networks; `log_loss_excess` is the log-loss above
+    it, in nats. `log_loss_limit` is None where only the accuracy is limited. Bayes and reference values are None for
+    the real flowers. Records of schemas 1 and 2 know no condition but the accuracy.
+    """
 
     test_rows: Rows
     accuracy: Share
@@ -84,6 +93,10 @@ class Quality:
     reached_target: bool
     bayes_accuracy: Share | None = None
     bayes_log_loss: Loss | None = None
+    reference_log_loss: Loss | None = None
+    log_loss_excess: Excess | None = None
+    log_loss_limit: Loss | None = None
+    failed_conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,17 @@ class Record:
             raise ValueError(f"outcome {record.outcome!r}")
         if unknown := values.keys() - record.__dataclass_fields__.keys():
             raise ValueError(f"unknown field {min(unknown)!r}")
+        return _with_conditions(record)
+
+
+def _with_conditions(record: Record) -> Record:
+    """Return the record with the failed conditions of its gate, which older schemas do not hold."""
+    quality = record.quality
+    if quality is None or quality.reached_target != bool(quality.failed_conditions):
         return record
+    if quality.reached_target or record.schema > 2:
+        raise ValueError(f"reached_target is {quality.reached_target}, failed_conditions {quality.failed_conditions}")
+    return replace(record, quality=replace(quality, failed_conditions=("accuracy",)))
 
 
 def append(folder: Path, record: Record) -> None:

@@ -300,7 +300,8 @@ def _set_aside_what_differs(
     def stays(record: Record) -> bool:
         name = record.case.framework
         arrived = record.outcome == "unavailable" and not missing.get(name)
-        return not arrived and not differences.get(name)
+        # Another schema's records were judged by another quality gate.
+        return record.schema == records.SCHEMA and not arrived and not differences.get(name)
 
     moved = records.set_aside(folder, stays)
     for words in dict.fromkeys("; ".join(words) for words in differences.values() if words):

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import interrupts
 from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
@@ -152,7 +154,7 @@ def run(
         supervisor_cpu_seconds=own_cpu,
         harness=story.harness(began, ended),
         memory=story.memory(),
-        quality=Quality(**story.quality) if story.quality else None,
+        quality=msgspec.convert(story.quality, Quality) if story.quality else None,
         recipe=story.recipe,
         build=story.build,
         model_bytes=story.model_bytes,

@@ -1,61 +1,68 @@
-"""Looks for faster recipes: trains with each candidate of an adapter in turn, and keeps what came out, in Markdown."""
+"""Compares recipes: trains with each candidate of an adapter in turn, and keeps every training in a CSV file.
+
+adapters/sweeps/FRAMEWORK-MODEL.csv    one row per training, with the gate it had to pass, the date and the machine
+adapters/RECIPES.md                    the choices and the runners-up, made from these files
+"""
 
 from __future__ import annotations
 
 import gc
-import re
-import statistics
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from adapters import registry
-from adapters.base import Adapter, Resources
+from adapters.base import MODELS, Adapter, Recipe, Resources
 from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.environment import ROOT
+from benchmarks.gate import Gate
 from datasets import scores
 from datasets.files import replace_file
 from errors import BadInput
 from machine import pin
 
 RECIPES = ROOT / "adapters" / "RECIPES.md"
+SWEEPS = ROOT / "adapters" / "sweeps"
+TABLE = "<!-- The table below is made from sweeps/*.csv by ./nox -s tune. -->"
 SAME = 1.1
 """A candidate is faster only if the recipe takes more than this many times as long: noise takes less."""
+
+LONGEST_S = 120.0
+"""A candidate is not trained again after a training that took longer, unless it is the recipe in use."""
 
 
 @dataclass
 class Trial:
-    """One candidate on one number of rows: its recipe, and per seed how it did."""
+    """One recipe on one number of rows, with a value per seed."""
 
     rows: int
-    recipe: dict[str, Any]
-    target: float
+    recipe: Recipe
+    gate: Gate
     seconds: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
+    log_losses: list[float] = field(default_factory=list)
     error: str | None = None
 
-    @property
-    def reached(self) -> bool:
-        """Whether every seed came to the target accuracy."""
-        return not self.error and min(self.accuracies) >= self.target
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.seconds)
+    def fail(self) -> bool:
+        """Return whether a seed failed the gate, or the training."""
+        return bool(self.error or self.gate.failed(min(self.accuracies), max(self.log_losses)))
 
 
 def sweep(
-    framework: str, model: str, rows: Sequence[int], seeds: int, threads: int, said: Callable[[str], None]
+    framework: str, model: str, rows: Sequence[int], seeds: int, threads: int, report: Callable[[str], None]
 ) -> list[Trial]:
-    """Trains the recipe and every candidate once for each seed, in turns, so that all see the same of the machine.
+    """Train with the recipe and with every candidate, once per seed, in rotated order.
 
-    Before its turns each is trained once on other rows, where it may compile what it needs. The seconds are those of
-    `train` alone. BadInput where the framework cannot run.
+    Each is trained once on other rows first, because it may have to compile. The seconds are those of `train` alone.
+    BadInput if the framework cannot run.
     """
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
@@ -64,96 +71,160 @@ def sweep(
     pin(threads)
     trials = []
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
-        if reason := adapter.supports(model):
+        if reason := adapter.unsupported(model):
             raise BadInput(f"{framework} does not do {model}: {reason}")
         adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
         for n_rows in rows:
-            trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, said)
+            trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, report)
     return trials
 
 
-def _sweep_size(adapter: Adapter, case: Case, seeds: int, said: Callable[[str], None]) -> list[Trial]:
+def _sweep_size(adapter: Adapter, case: Case, seeds: int, report: Callable[[str], None]) -> list[Trial]:
     preparation.make(case.rows, case.seed)
     inputs = preparation.inputs(case.rows, case.seed)
     if inputs.test is None:
         raise BadInput("--rows 150: the real flowers are too few to tell recipes apart; name more rows")
-    target = preparation.target_accuracy(case)
+    gate = preparation.case_gate(case)
     test_species = preparation.test_rows(case.seed)[1]
     own = adapter.recipe(case.model, case.rows)
     others = [recipe for recipe in adapter.candidates(case.model, case.rows) if recipe != own]
-    trials = [Trial(case.rows, recipe, target) for recipe in (own, *others)]
+    trials = [Trial(case.rows, recipe, gate) for recipe in (own, *others)]
     table, test, warmup = adapter.load(inputs.train), adapter.load(inputs.test), adapter.load(inputs.warmup)
     for seed in range(-1, seeds):
         for trial in trials[max(seed, 0) :] + trials[: max(seed, 0)]:
-            if trial.error:
+            if trial.error or (trial is not trials[0] and max(trial.seconds, default=0) > LONGEST_S):
                 continue
-            adapter.instead = trial.recipe
             gc.collect()
+            what = f"{case.rows:,} rows, {words(trial.recipe)}"
             try:
                 began = time.perf_counter()
-                trained = adapter.train(warmup if seed < 0 else table, case.model, max(seed, 0))
+                trained = adapter.train(warmup if seed < 0 else table, trial.recipe, max(seed, 0))
                 seconds = time.perf_counter() - began
-                accuracy = scores.accuracy(test_species, adapter.predict(trained, test))
+                probabilities = adapter.predict_proba(trained, test)
             except Exception as error:
                 trial.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
-                said(f"{case.rows:,} rows, {words(trial.recipe)}: {trial.error}")
+                report(f"{what}: {trial.error}")
                 continue
             if seed >= 0:
+                accuracy = scores.accuracy(test_species, probabilities.argmax(axis=1))
+                log_loss = scores.log_loss(test_species, probabilities)
                 trial.seconds.append(seconds)
                 trial.accuracies.append(accuracy)
-                missed = "" if accuracy >= target else f", below {target:.4f}"
-                said(f"{case.rows:,} rows, seed {seed}, {words(trial.recipe)}: {seconds:.3g} s, {accuracy:.4f}{missed}")
+                trial.log_losses.append(log_loss)
+                failed = " and ".join(gate.failed(accuracy, log_loss))
+                report(
+                    f"{what}, seed {seed}: {seconds:.3g} s, accuracy {accuracy:.4f}, log-loss {log_loss:.5f}"
+                    + (f"; failed {failed}: {gate}" if failed else "")
+                )
     for each in (table, test, warmup):
         adapter.release(each)
     return trials
 
 
-def words(recipe: dict[str, Any]) -> str:
-    """A recipe in words: `batch 2048, epochs 1`."""
-    return ", ".join(f"{name} {value}" for name, value in recipe.items())
+def words(recipe: Recipe) -> str:
+    """Return a recipe as text: `Adam, batch_size 2048, epochs 1`."""
+    settings = recipe.settings()
+    return ", ".join(
+        [
+            settings.pop("algorithm"),
+            *(
+                f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in settings.items()
+            ),
+        ]
+    )
 
 
-def best(trials: Sequence[Trial]) -> Trial | None:
-    """The fastest that reached its target, or the recipe where that is as fast; None if nothing reached it."""
-    reached = [trial for trial in trials if trial.reached]
-    fastest = min(reached, key=lambda trial: trial.median, default=None)
-    recipe = trials[0]
-    return recipe if fastest and recipe.reached and recipe.median <= SAME * fastest.median else fastest
-
-
-def markdown(framework: str, model: str, trials: Sequence[Trial]) -> str:
-    """What came out, as a section of RECIPES.md."""
+def frame(framework: str, model: str, trials: Sequence[Trial]) -> pd.DataFrame:
+    """Return a row per training, and one for each recipe that raised an error."""
     machine = environment.machine()
-    version = registry.FRAMEWORKS[framework].version
-    seeds = max((len(trial.seconds) for trial in trials), default=0)
+    rows = []
+    for trial in trials:
+        reference = trial.gate.reference
+        shared = {
+            "framework": framework,
+            "model": model,
+            "rows": trial.rows,
+            "in_use": trial.recipe is _first(trials, trial.rows).recipe,
+            "recipe": words(trial.recipe),
+            "settings": json.dumps(trial.recipe.settings()),
+            "least_accuracy": trial.gate.least_accuracy,
+            "log_loss_limit": trial.gate.log_loss_limit,
+            "reference_log_loss": reference and reference.log_loss,
+            "error": trial.error,
+            "date": date.today().isoformat(),
+            "version": registry.FRAMEWORKS[framework].version,
+            "python": machine["python"],
+            "processor": machine["processor"],
+            "cores": machine["usable_cores"],
+        }
+        values = list(zip(trial.seconds, trial.accuracies, trial.log_losses, strict=True)) or [(np.nan,) * 3]
+        for seed, (seconds, accuracy, log_loss) in enumerate(values):
+            rows.append(shared | {"seed": seed, "seconds": seconds, "accuracy": accuracy, "log_loss": log_loss})
+    return pd.DataFrame(rows)
+
+
+def _first(trials: Sequence[Trial], rows: int) -> Trial:
+    return next(trial for trial in trials if trial.rows == rows)
+
+
+def keep(trainings: pd.DataFrame, recipes: Path = RECIPES, sweeps: Path = SWEEPS) -> None:
+    """Put the trainings of one framework and model in place of those of the same sizes, and write RECIPES.md anew."""
+    sweeps.mkdir(exist_ok=True)
+    path = sweeps / f"{trainings['framework'].iloc[0]}-{trainings['model'].iloc[0]}.csv"
+    if path.exists():
+        before = pd.read_csv(path)
+        trainings = pd.concat([before[~before["rows"].isin(trainings["rows"])], trainings])
+    trainings = trainings.sort_values(["rows", "in_use", "recipe", "seed"], ascending=[True, False, True, True])
+    replace_file(path, lambda beside: trainings.to_csv(beside, index=False, float_format="%.6g"))
+    found = pd.concat([pd.read_csv(file) for file in sorted(sweeps.glob("*.csv"))])
+    before_table, _, _ = recipes.read_text().partition(TABLE)
+    replace_file(
+        recipes, lambda beside: beside.write_text(before_table + TABLE + "\n\n" + "\n".join(table(found)) + "\n")
+    )
+
+
+def table(trainings: pd.DataFrame) -> list[str]:
+    """Return Markdown lines: for each framework, model and size the recipe, its runner-up, and how far it passes."""
     lines = [
-        f"## {framework}: {model}",
-        "",
-        f"{date.today()}, {registry.FRAMEWORKS[framework].distribution} {version}, Python {machine['python']}, "
-        f"{machine['processor']}, {machine['usable_cores']} cores; {seeds} seeds. "
-        f"Again: `./nox -s tune -- --framework {framework} --model {model}`",
+        "| framework | model | rows | recipe | train, s | log-loss over the reference, worst seed (limit) "
+        "| fastest other that passes | s |",
+        "|---|---|--:|---|--:|--:|---|--:|",
     ]
-    for rows in dict.fromkeys(trial.rows for trial in trials):
-        own = [trial for trial in trials if trial.rows == rows]
-        chosen = best(own)
-        lines += ["", f"**{rows:,} rows**, target {own[0].target:.4f}. First the recipe that was in use.", ""]
-        lines += ["| recipe | train, s | times the recipe's | accuracy, the least | |", "|---|--:|--:|--:|---|"]
-        for trial in own:
-            if trial.error:
-                lines.append(f"| {words(trial.recipe)} | | | | {trial.error} |")
-                continue
-            verdict = "**chosen**" if trial is chosen else "" if trial.reached else "below the target"
-            ratio = f"{trial.median / own[0].median:.2f}" if own[0].seconds else ""
-            lines.append(
-                f"| {words(trial.recipe)} | {trial.median:.3g} | {ratio} | {min(trial.accuracies):.4f} | {verdict} |"
-            )
-    return "\n".join(lines) + "\n"
+    of_model = {name: number for number, name in enumerate(MODELS)}
+    groups = trainings.groupby(["framework", "model", "rows"])
+    for (framework, model, rows), group in sorted(
+        groups, key=lambda item: (item[0][0], of_model[item[0][1]], item[0][2])
+    ):
+        trials = summary(group)
+        own = trials[trials["in_use"]].iloc[0]
+        others = trials[~trials["in_use"] & trials["passes"]].sort_values("seconds")
+        runner_up = f"{others.iloc[0]['recipe']} | {others.iloc[0]['seconds']:.3g}" if len(others) else "none | "
+        passes = "" if own["passes"] else ", **fails**"
+        limit = f"{own['limit']:+.4f}" if np.isfinite(own["limit"]) else "accuracy only"
+        cells = framework, model, f"{rows:,}", own["recipe"], f"{own['seconds']:.3g}"
+        lines.append(f"| {' | '.join(cells)} | {own['excess']:+.4f} ({limit}){passes} | {runner_up} |")
+    return lines
 
 
-def keep(section: str, path: Path = RECIPES) -> None:
-    """Puts a section into the file, in the place of the one with the same heading, or at its end."""
-    heading = section.partition("\n")[0]
-    text = path.read_text() if path.exists() else ""
-    old = re.compile(rf"^{re.escape(heading)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    text = old.sub(lambda _: section + "\n", text) if old.search(text) else f"{text.rstrip()}\n\n{section}"
-    replace_file(path, lambda beside: beside.write_text(text.strip() + "\n"))
+def summary(trainings: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per recipe: the median of its seconds, its worst excess over the reference, whether it passes.
+
+    All trainings are those of one framework, model and number of rows.
+    """
+    rows = []
+    for recipe, group in trainings.groupby("recipe", sort=False):
+        one = group.iloc[0]
+        gate = Gate(one["least_accuracy"], None if pd.isna(one["log_loss_limit"]) else one["log_loss_limit"])
+        failed = bool(group["error"].notna().any()) or gate.failed(group["accuracy"].min(), group["log_loss"].max())
+        rows.append(
+            {
+                "recipe": recipe,
+                "in_use": bool(one["in_use"]),
+                "seconds": group["seconds"].median(),
+                "excess": group["log_loss"].max() - one["reference_log_loss"],
+                "limit": one["log_loss_limit"] - one["reference_log_loss"],
+                "passes": not failed,
+            }
+        )
+    return pd.DataFrame(rows)

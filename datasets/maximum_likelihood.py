@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 from datasets.flowers import SPECIES
 
 
-def predict_by_logistic(
+def class_probabilities(
     features: NDArray[np.floating], species: NDArray[np.integer], test_features: NDArray[np.floating]
-) -> NDArray[np.int64]:
-    """Class codes for the test rows by the maximum-likelihood multinomial logistic regression, in float64.
+) -> NDArray[np.float64]:
+    """Return the class probabilities of the test rows by the maximum-likelihood multinomial logistic regression.
 
-    The loss is the mean negative log-likelihood without regularisation, minimised by L-BFGS (Nocedal 1980) on
-    standardised features until its gradient is below 1e-5.
+    The result has shape (n_test_rows, 3). The loss is the mean negative log-likelihood without regularisation. L-BFGS
+    (Nocedal 1980) minimises it in float64 on standardised features until the gradient is below 1e-5.
     """
     mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
 
@@ -32,7 +32,7 @@ def predict_by_logistic(
         weights = minimize(
             _loss_and_gradient, weights, args=rows, jac=True, method="L-BFGS-B", options={"gtol": 1e-5}
         ).x
-    return np.argmax(design(test_features) @ weights.reshape(inputs.shape[1], -1), axis=1)
+    return softmax(design(test_features) @ weights.reshape(inputs.shape[1], -1), axis=1)
 
 
 def _loss_and_gradient(

@@ -157,9 +157,9 @@ def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
 
 
 TRAIN_CAPTION = (
-    "Lower is faster. A bar through a mark is its 95 % interval. A hollow mark was trained below its target accuracy "
-    "and counts in no ranking. A cross is a case that did not end: it stands at its number of rows, and its height "
-    "says nothing about time."
+    "Lower is faster. A bar through a mark is its 95 % interval. A hollow mark did not reach its target for accuracy "
+    "or log-loss, and counts in no ranking. A cross is a case that did not end: it stands at its number of rows, and "
+    "its height says nothing about time."
 )
 LAW_CAPTION = (
     " A band is a law that was fitted to the measured sizes, start-up + c · rows^k, with its 95 % interval; where its "
@@ -191,7 +191,7 @@ LATENCY_CAPTION = (
 )
 TRACKS_CAPTION = (
     "What the way of the getting-started page costs beside that of an expert, at the largest size that both have. "
-    "A hollow mark was trained below its target accuracy."
+    "A hollow mark did not reach its target for accuracy or log-loss."
 )
 PROBE_CAPTION = (
     "The same small piece of work, timed before each case: the machine's own speed during the run. Lower is faster. "
@@ -605,7 +605,7 @@ def _point(result: Result, y: float) -> dict[str, Any]:
         "high": train.high if train and train.high else y,
         "accuracy": "not measured"
         if accuracy is None
-        else show_share(accuracy) + " (below target)" * result.below_target,
+        else show_share(accuracy) + f" (below target: {result.shortfall})" * result.below_target,
         "memory": show_memory(peak) if peak else "not measured",
     }
 

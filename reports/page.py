@@ -102,7 +102,7 @@ def ask(question: Question, found: Sequence[Contender]) -> Asked:
     track = "" if question.track == "tuned" else f" by its {question.track} recipe"
     words = (
         f"Which framework trains the {question.model} on {show_rows(question.rows)} rows within "
-        f"{show_seconds(question.seconds, 3)}, {verdict.CLOCKS[question.clock].name}, to the target accuracy{track}?"
+        f"{show_seconds(question.seconds, 3)}, {verdict.CLOCKS[question.clock].name}, to the target quality{track}?"
     )
     return Asked(question, words, verdict.enough(question, ranked), ranked)
 

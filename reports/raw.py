@@ -48,6 +48,7 @@ def _launch_columns(run: str, record: Record) -> dict[str, Any]:
         "probe_seconds": median(record.probe_seconds),
         **{f"{phase}_seconds": median_seconds(record, phase) for phase in PHASES},
         **{name: getattr(record.quality, name, None) for name in Quality.__dataclass_fields__},
+        "failed_conditions": ", ".join(record.quality.failed_conditions) if record.quality else None,
         "peak_memory_bytes": peak_memory_bytes(record),
         **{f"memory_{name}": getattr(record.memory, name, None) for name in Memory.__dataclass_fields__},
         **{

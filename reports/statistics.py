@@ -10,7 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks import statistics
+from benchmarks import gate, statistics
 from benchmarks.records import Case, Memory, Phase, Record
 from benchmarks.statistics import Estimate, show_seconds, significant
 
@@ -124,6 +124,11 @@ class Result:
     def below_target(self) -> bool:
         """Whether a launch was measured and did not reach the target."""
         return any(record.quality is not None and not record.quality.reached_target for record in self.records)
+
+    @property
+    def shortfall(self) -> str:
+        """Which conditions of the quality gate a launch failed and by how much, as text; empty if none did."""
+        return gate.shortfall(record.quality for record in self.records if record.quality)
 
     @property
     def first_prediction_seconds(self) -> float | None:

@@ -28,6 +28,8 @@ from reports.verdict import SECONDS, Contender, sentence
 
 SHOWN_PHASES = ("load", "train", "predict", "predict_one")
 UNKNOWN = "–"
+OF_THE_GATE = ("log-loss limit", "reference log-loss", "above reference")
+"""Columns that records of schemas 1 and 2 know nothing of."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def measured(model: str, found: Sequence[Result]) -> list[Table]:
     times = [
         *("outcome", "training beside the fastest", "load", "train", "predict", "predict one: p50, p95, p99"),
         *("accuracy", "target", "Bayes accuracy", "log-loss", "above Bayes"),
+        *OF_THE_GATE,
     ]
     sizes = [
         *("memory when started", "with the data", "at most in training", "of that the JVM", "of that Python"),
@@ -138,23 +141,30 @@ def measured(model: str, found: Sequence[Result]) -> list[Table]:
     below = frozenset(number for number, result in enumerate(own) if result.below_target)
     rows = [case + _times(result, standing) for case, result in zip(cases, own, strict=True)]
     measured = [case + _sizes(result) for case, result in zip(cases, own, strict=True) if not result.failure]
-    tables = [Table(model, [*names, *times], rows, below)]
+    tables = [_told(Table(model, [*names, *times], rows, below), OF_THE_GATE)]
     if measured:
         tables.append(_told(Table(f"{model}: memory and threads", [*names, *sizes], measured)))
     return tables
 
 
 def _times(result: Result, standing: dict[Case, str]) -> list[str | Shaky]:
-    outcome = result.outcome + (", below target" if result.below_target else "")
+    outcome = result.outcome + (f", below target: {result.shortfall}" if result.below_target else "")
     qualities = [result.quality(name) for name in ("accuracy", "target_accuracy", "bayes_accuracy", "log_loss")]
     gap = result.log_loss_gap
+    limits = [result.quality(name) for name in ("log_loss_limit", "reference_log_loss")]
     return [
         outcome,
         standing.get(result.case, UNKNOWN),
         *(_time(result, phase) for phase in SHOWN_PHASES),
         *(_shown(show_share, value) for value in qualities),
-        _shown(lambda value: f"{value:+.2g}", gap),
+        _shown(_signed, gap),
+        *(_shown(show_share, value) for value in limits),
+        _shown(_signed, result.quality("log_loss_excess")),
     ]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}"
 
 
 def _time(result: Result, phase: str) -> str | Shaky:
@@ -185,9 +195,14 @@ def _shown(show: Callable[[Any], str], value: Any) -> str:
     return UNKNOWN if value is None else show(value)
 
 
-def _told(table: Table) -> Table:
-    """The table without the columns in which nothing is known."""
-    kept = [number for number in range(len(table.columns)) if any(row[number] != UNKNOWN for row in table.rows)]
+def _told(table: Table, columns: Sequence[str] | None = None) -> Table:
+    """Return the table without the columns, or without those of `columns`, in which nothing is known."""
+    known = {number for row in table.rows for number, cell in enumerate(row) if cell != UNKNOWN}
+    kept = [
+        number
+        for number, name in enumerate(table.columns)
+        if number in known or (columns is not None and name not in columns)
+    ]
     rows = [[row[number] for number in kept] for row in table.rows]
     return Table(table.title, [table.columns[number] for number in kept], rows, table.struck)
 

@@ -61,8 +61,8 @@ CLOCKS = {
 class Question:
     """Does it train `model` on `rows` rows, within `seconds`, to `accuracy`, in `memory` bytes?
 
-    An accuracy of None is the target that each record has; a memory of None is what the run allowed. `device` is cpu,
-    gpu or any; `clock` is one of CLOCKS.
+    An accuracy of None is the target that each record has, which may limit the log-loss too. A memory of None is what
+    the run allowed. `device` is cpu, gpu or any; `clock` is one of CLOCKS.
     """
 
     model: str
@@ -94,6 +94,7 @@ class Size:
     """What a run says about one number of rows. `failure` is a verdict of no or not known, and its sentence.
 
     `times` are by the names of CLOCKS, `memory` is in bytes, `margin` is how far `accuracy` is above `target`.
+    `log_loss` is the worst of the launches. `shortfall` says in words what failed the quality gate, if anything did.
     """
 
     rows: int
@@ -103,11 +104,19 @@ class Size:
     accuracy: Span | None = None
     margin: Span | None = None
     target: float | None = None
+    log_loss: float | None = None
+    log_loss_limit: float | None = None
+    shortfall: str = ""
 
     @property
     def stopped(self) -> bool:
         """Whether it ran out of time or memory, and so tells a bound and nothing else."""
         return any(span.stopped for span in (*self.times.values(), self.memory) if span)
+
+    @property
+    def failed_log_loss(self) -> bool:
+        """Whether it failed the quality gate by its log-loss."""
+        return bool(self.shortfall) and self.log_loss is not None and self.log_loss > _limit(self)
 
 
 @dataclass(frozen=True)
@@ -209,8 +218,12 @@ def enough(question: Question, ranked: Sequence[Answer]) -> list[str]:
     if len(able) > 1 and len(weighed) == len(able):
         _, name, weight, reason = min(weighed)
         lines.append(f"{name} is enough, the lightest to install of those that can ({weight}): {reason}.")
-    asked = question.accuracy if question.accuracy is not None else _target(question, ranked)
-    samples = [sample for one in ranked if asked and (sample := _sample(question, one.contender, asked))]
+    asked, log_loss_limit = question.accuracy, math.inf
+    if asked is None and (like := _with_target(question, ranked)):
+        asked, log_loss_limit = like.target, _limit(like)
+    samples = [
+        sample for one in ranked if asked and (sample := _sample(question, one.contender, asked, log_loss_limit))
+    ]
     if samples:
         rows, seconds, name, words = min(samples)
         lines.append(
@@ -220,18 +233,24 @@ def enough(question: Question, ranked: Sequence[Answer]) -> list[str]:
     return lines
 
 
-def _target(question: Question, ranked: Sequence[Answer]) -> float | None:
-    """The target of the rows that are asked about: any contender's, of the nearest size that is no smaller."""
+def _with_target(question: Question, ranked: Sequence[Answer]) -> Size | None:
+    """Return the size whose target holds for the rows asked about: any contender's nearest that is no smaller."""
     known = [
-        (size.rows, size.target)
+        size
         for one in ranked
         for size in one.contender.sizes
         if size.target is not None and size.rows >= min(question.rows, SETTLED) and size.rows != FLOWERS
     ]
-    return min(known, key=lambda size: (abs(size[0] - question.rows), size[1]))[1] if known else None
+    return min(known, key=lambda size: (abs(size.rows - question.rows), size.target or 0.0, _limit(size)), default=None)
 
 
-def _sample(question: Question, contender: Contender, asked: float) -> tuple[int, float, str, str] | None:
+def _limit(size: Size) -> float:
+    return math.inf if size.log_loss_limit is None else size.log_loss_limit
+
+
+def _sample(
+    question: Question, contender: Contender, asked: float, log_loss_limit: float
+) -> tuple[int, float, str, str] | None:
     """The smallest part of the rows on which a contender does what is asked: rows, seconds, name, accuracy in words."""
     if contender.framework == "baseline":
         return None
@@ -240,6 +259,8 @@ def _sample(question: Question, contender: Contender, asked: float) -> tuple[int
         if size.failure or not FLOWERS < size.rows <= question.rows / LEAST_SAMPLING or not time or not size.accuracy:
             continue
         roomy = all(verdict == YES for verdict, _ in _in_memory(question, size, contender))
+        if size.log_loss is not None and size.log_loss > log_loss_limit:
+            continue
         if roomy and size.accuracy.low >= asked and time.high <= question.seconds:
             words = f"accuracy {size.accuracy.words} reaches {show_share(asked)}"
             return size.rows, time.high if time.value is None else time.value, contender.name, words
@@ -298,6 +319,10 @@ def _accurate(question: Question, size: Size) -> Clauses:
     span = size.margin if asked is None else size.accuracy
     if span is None or size.accuracy is None:
         return [(NOT_KNOWN, "the accuracy is not known: no record of it")]
+    if asked is None and size.shortfall and span.value is not None:
+        return [(NO, f"below target: {size.shortfall}")]
+    if asked is None and size.shortfall and span.high >= 0:
+        return [(NOT_KNOWN, f"whether it reaches the target is not known: {size.shortfall}")]
     least = asked or 0.0
     name = "the target" if asked is None else f"the asked {show_share(asked)}"
     if size.target is not None and asked is None:
@@ -399,7 +424,8 @@ def _recorded(run: Run, result: Result) -> Size | None:
 
 def _measured(result: Result) -> Size:
     # The worst of the launches: each has to reach the target.
-    accuracy = min((record.quality.accuracy for record in result.records if record.quality), default=None)
+    scored = [record.quality for record in result.records if record.quality]
+    accuracy = min((quality.accuracy for quality in scored), default=None)
     target, peak = result.quality("target_accuracy"), result.peak_memory_bytes
     margin = None if accuracy is None or target is None else accuracy - target
     return Size(
@@ -409,6 +435,9 @@ def _measured(result: Result) -> Size:
         accuracy=None if accuracy is None else Span(accuracy, accuracy, show_share(accuracy), accuracy),
         margin=None if margin is None else Span(margin, margin, "", margin),
         target=target,
+        log_loss=max((quality.log_loss for quality in scored), default=None),
+        log_loss_limit=result.quality("log_loss_limit"),
+        shortfall=result.shortfall,
     )
 
 
@@ -508,6 +537,9 @@ def _size(contender: Contender, question: Question) -> Size:
         memory=memory,
         accuracy=_rising(smaller, larger, told),
         margin=_margin(smaller, larger, told),
+        shortfall=" and ".join(
+            f"{size.shortfall} (at {show_rows(size.rows)} rows)" for size in near if size.failed_log_loss
+        ),
     )
 
 

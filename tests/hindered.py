@@ -1,8 +1,9 @@
-"""A pytest plugin for the process of a case, which makes one phase of its adapter slow: what limits are tested on.
+"""A pytest plugin for the process of a case, which makes one phase of its adapter slow, or its training too short.
 
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train sleep"    sleeps for ten minutes in train
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train 1.3"      takes 1.3 times as long for it
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train heap"     first asks Spark's JVM for more memory than it has
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train early"    stops scikit-learn's logistic regression after 10 iterations
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
 from adapters.registry import Framework
 
@@ -25,6 +27,8 @@ def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
             time.sleep(600)
         if HOW == "heap":
             exhaust_heap()
+        if HOW == "early":
+            return stopped_early(work, *arguments, **named)
         began = time.perf_counter()
         result = work(*arguments, **named)
         end = began + float(HOW) * (time.perf_counter() - began)
@@ -33,6 +37,18 @@ def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return slow
+
+
+def stopped_early(work: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    fit = LogisticRegression.fit
+
+    def few_iterations(estimator: LogisticRegression, *data: Any) -> Any:
+        return fit(estimator.set_params(max_iter=10), *data)
+
+    with patch.object(LogisticRegression, "fit", few_iterations):
+        return work(*arguments, **named)
 
 
 def exhaust_heap() -> None:

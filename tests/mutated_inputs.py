@@ -23,11 +23,11 @@ import vl_convert
 import benchmarks.__main__
 from adapters import model_folder
 from benchmarks import runner, supervisor
-from benchmarks.preparation import Target
+from benchmarks.preparation import ExactFit
 from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER
 from benchmarks.runs import ENVIRONMENT
-from datasets import delimited, store, tables
+from datasets import cache, delimited, tables
 from datasets.files import read_json
 from errors import BadInput
 from reports import charts
@@ -101,13 +101,13 @@ def page_in(name: str) -> Callable[[Path, str], list[str]]:
 
 
 def dataset(box: Path, stdout: str) -> list[str]:
-    return store.check(box / "in")
+    return cache.check(box / "in")
 
 
 def target(box: Path, stdout: str) -> list[str]:
-    [path] = (box / "in").glob("logistic-*.json")
+    [path] = (box / "in").glob("maximum-likelihood-*.json")
     try:
-        kept = read_json(path, Target)
+        kept = read_json(path, ExactFit)
     except BadInput as problem:
         return [f"an incomplete target: {problem}"]
     return [] if (kept.rows, kept.seed) == (2_000, 7) else [f"a target of other data: {kept}"]
@@ -255,7 +255,7 @@ def plan(chance: random.Random, box: Path, made: Path) -> Trial:
 def manifest(chance: random.Random, box: Path, made: Path) -> Trial:
     [source] = (made / "cache").glob("train-2000-*")
     shutil.copytree(source, box / "in", dirs_exist_ok=True)
-    (box / "in" / store.MANIFEST).write_bytes(damaged((source / store.MANIFEST).read_text(), chance))
+    (box / "in" / cache.MANIFEST).write_bytes(damaged((source / cache.MANIFEST).read_text(), chance))
     if chance.random() < 0.5:
         return Trial(["datasets", "describe", box / "in"], check=dataset)
     return Trial(["datasets", "make", *DATASET, "--output", box / "in"], "in", "in/.lock", dataset)
@@ -264,7 +264,7 @@ def manifest(chance: random.Random, box: Path, made: Path) -> Trial:
 def logistic_target(chance: random.Random, box: Path, made: Path) -> Trial:
     """A damaged target in the cache: for the process that prepares the data of a run, seldom for a whole run."""
     shutil.copytree(made / "cache", box / "in", dirs_exist_ok=True)
-    [path] = (box / "in").glob("logistic-*.json")
+    [path] = (box / "in").glob("maximum-likelihood-*.json")
     path.write_bytes(damaged(path.read_text(), chance))
     os.environ["IRISBENCH_DATA"] = str(box / "in")
     if chance.random() < 0.94:

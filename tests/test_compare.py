@@ -155,14 +155,14 @@ def test_what_an_older_run_did_not_write_down_is_no_difference(verdicts):
 
 def test_what_did_not_end_or_counts_in_no_ranking_is_not_compared(verdicts):
     timeout = Record("made", case(), "timeout", phase="train", reason="more than 60 s")
-    bad = replace(GOOD, accuracy=0.5, reached_target=False)
+    bad = replace(GOOD, accuracy=0.5, reached_target=False, failed_conditions=("accuracy",))
     missed, unknown = launches(case("spark"), 0.1, quality=bad), launches(case("h2o"), quality=None)
     found = verdicts(
         [*launches(case()), *launches(case("spark")), *launches(case("h2o"))],
         [*launches(case())[:2], timeout, *missed, *unknown],
     )
     assert found[case()] == (UNLIKE, "timeout in B")
-    assert found[case("spark")] == (UNLIKE, "below target in B")
+    assert found[case("spark")] == (UNLIKE, "below target (accuracy 0.5000, at least 0.9700) in B")
     assert found[case("h2o")] == (SAME, "")
 
 
@@ -200,6 +200,15 @@ def test_slower_by_more_than_allowed_ends_with_1(exit_code, limit, code):
 
 def test_faster_ends_with_0(exit_code):
     assert exit_code(launches(case()), launches(case(), 0.5), 0.0)[0] == 0
+
+
+def test_a_case_that_fails_the_gate_in_b_is_slower_than_any_number(exit_code):
+    bad = replace(GOOD, reached_target=False, log_loss=0.06, log_loss_limit=0.055, failed_conditions=("log-loss",))
+    code, said = exit_code(
+        [*launches(case()), *launches(case("spark"))], [*launches(case(), quality=bad), *launches(case("spark"))], 0.1
+    )
+    assert code == 1
+    assert "below target (log-loss 0.0600, at most 0.0550) in B" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("timeout", 1), ("failed", 1), ("unavailable", 0)])

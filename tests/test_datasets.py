@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from datasets import files, scores, store, synthetic
+from datasets import cache, files, scores, store, synthetic
 from datasets.flowers import real_flowers
-from datasets.maximum_likelihood import predict_by_logistic
+from datasets.maximum_likelihood import class_probabilities
 from datasets.sizes import PART_ROWS
 from datasets.synthetic import Stream
 from errors import BadInput
@@ -104,16 +104,16 @@ def test_the_maximum_likelihood_fit_is_that_of_scikit_learn() -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     features, species = synthetic.chunk(0, Stream.TRAIN, 0)
     test_features, test_species = synthetic.chunk(0, Stream.TEST, 0)
-    ours = predict_by_logistic(features[:5000], species[:5000], test_features)
+    ours = class_probabilities(features[:5000], species[:5000], test_features)
     theirs = linear_model.LogisticRegression(C=np.inf, tol=1e-6, max_iter=5000).fit(
         features[:5000].astype(np.float64), species[:5000]
     )
-    assert np.mean(ours == theirs.predict(test_features.astype(np.float64))) > 0.999
-    assert scores.accuracy(test_species, ours) > 0.975
+    np.testing.assert_allclose(ours, theirs.predict_proba(test_features.astype(np.float64)), atol=0.01)
+    assert scores.accuracy(test_species, ours.argmax(axis=1)) > 0.975
 
 
 def test_a_dataset_reads_back_as_it_was_made(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 70_000, seed=2)
+    cache.make(tmp_path / "d", 70_000, seed=2)
     features, species = store.read(tmp_path / "d")
     chunks = [synthetic.chunk(2, Stream.TRAIN, number) for number in (0, 1)]
     np.testing.assert_array_equal(features, np.concatenate([x for x, _ in chunks])[:70_000])
@@ -121,14 +121,14 @@ def test_a_dataset_reads_back_as_it_was_made(tmp_path: Path) -> None:
 
 
 def test_150_training_rows_are_the_real_flowers(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 150)
+    cache.make(tmp_path / "d", 150)
     np.testing.assert_array_equal(store.read(tmp_path / "d")[0], real_flowers()[0])
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
 def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -> None:
     rows = PART_ROWS + 1000
-    store.make(tmp_path / "d", rows)
+    cache.make(tmp_path / "d", rows)
     part = tmp_path / "d" / "part-00001.parquet"
     whole = part.read_bytes()
     flipped = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
@@ -136,27 +136,27 @@ def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -
         part.unlink()
     else:
         part.write_bytes(whole[:1000] if damage == "cut" else flipped)
-    assert store.check(tmp_path / "d") == ["part-00001.parquet is missing or damaged"]
-    [said] = store.make(tmp_path / "d", rows)
-    assert "part-00001.parquet was damaged or gone" in said
+    assert cache.check(tmp_path / "d") == ["part-00001.parquet is missing or damaged"]
+    [said] = cache.make(tmp_path / "d", rows)
+    assert "part-00001.parquet was missing or damaged" in said
     assert part.read_bytes() == whole
 
 
 def test_a_damaged_manifest_is_made_again_and_said_so(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     (tmp_path / "d" / "_manifest.json").write_text('{"seed": 0, "str')
-    [said] = store.make(tmp_path / "d", 1000)
+    [said] = cache.make(tmp_path / "d", 1000)
     assert "_manifest.json was damaged" in said
-    assert store.check(tmp_path / "d") == []
+    assert cache.check(tmp_path / "d") == []
 
 
 def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for end in (gone.pid, "0a1b2c3d"):
         (tmp_path / "d" / f".part-00000.parquet.{end}").touch()
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     names = sorted(path.name for path in (tmp_path / "d").iterdir())
     assert names == [".lock", "_manifest.json", "part-00000.parquet"]
 
@@ -184,17 +184,17 @@ def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.M
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_write", fail)
+    monkeypatch.setattr(store, "write_groups", fail)
     with pytest.raises(KeyboardInterrupt):
-        store.make(tmp_path / "d", 1000)
+        cache.make(tmp_path / "d", 1000)
     assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [".lock", "_manifest.json"]
-    assert store.Manifest.read(tmp_path / "d").parts == {}
+    assert cache.Manifest.read(tmp_path / "d").parts == {}
 
 
 def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
     with pytest.raises(BadInput, match=r"100,000,000,000 rows need 1.7 TB in .*, but 67 GB are free; ask for fewer"):
-        store.make(tmp_path / "d", 100_000_000_000)
+        cache.make(tmp_path / "d", 100_000_000_000)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -220,8 +220,8 @@ def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:
         for seed in ("1", "1", "2", "2")
     ]
     said = {process: process.communicate()[1] for process in started}
-    seed = store.Manifest.read(tmp_path / "d").seed
-    assert store.check(tmp_path / "d") == []
+    seed = cache.Manifest.read(tmp_path / "d").seed
+    assert cache.check(tmp_path / "d") == []
     won, lost = (started[:2], started[2:]) if seed == 1 else (started[2:], started[:2])
     assert [process.returncode for process in (*won, *lost)] == [0, 0, 2, 2]
     for process in lost:
@@ -246,10 +246,10 @@ def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_pa
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "_manifest.json").write_text(manifest)
     with pytest.raises(BadInput, match="is damaged"):
-        store.check(tmp_path / "d")
+        cache.check(tmp_path / "d")
     (tmp_path / "d" / "notes.txt").write_text("of somebody")
     with pytest.raises(BadInput, match=r"holds other files \(notes.txt\)"):
-        store.make(tmp_path / "d", 1000)
+        cache.make(tmp_path / "d", 1000)
     assert (tmp_path / "d" / "_manifest.json").read_text() == manifest
 
 
@@ -257,21 +257,35 @@ def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_pa
 def test_a_folder_with_files_of_others_is_left_as_it_is(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("of somebody")
     with pytest.raises(BadInput, match=rf"holds other files \({name}\); name a new or empty folder"):
-        store.make(tmp_path, 1000)
+        cache.make(tmp_path, 1000)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "of somebody"
 
 
 def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     before = (tmp_path / "d" / "part-00000.parquet").read_bytes()
     with pytest.raises(BadInput, match="holds another dataset"):
-        store.make(tmp_path / "d", 2000)
+        cache.make(tmp_path / "d", 2000)
     assert (tmp_path / "d" / "part-00000.parquet").read_bytes() == before
 
 
-def test_the_cache_is_where_the_variable_says(cache: Path) -> None:
-    assert store.cached(500).parent == cache
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"IRISBENCH_DATA": "/data"}, "/data"),
+        ({"XDG_CACHE_HOME": "/caches"}, "/caches/irisbench"),
+        ({}, "/home/user/Library/Caches/irisbench" if sys.platform == "darwin" else "/home/user/.cache/irisbench"),
+    ],
+)
+def test_the_cache_folder_follows_the_variables_and_the_system(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IRISBENCH_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/user"} | variables).items():
+        monkeypatch.setenv(name, value)
+    assert cache.cached(500).parent == Path(folder)
 
 
 def test_ten_million_rows_take_less_than_a_gibibyte(tmp_path: Path) -> None:

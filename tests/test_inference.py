@@ -197,7 +197,7 @@ def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path)
 def test_a_wrong_path_for_the_results_is_bad_input(command: Command, model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     paths = {
-        "file/out.csv": f"{tmp_path / 'file'} is a file; name a folder to write in",
+        "file/out.csv": f"{tmp_path / 'file'} is a file; name a folder to write into",
         "file/sub/out.csv": "cannot be written: Not a directory; name another file to write",
         f"{'x' * 300}.csv": "File name too long",
         "/proc/irisbench/out.csv": "cannot be written: ",

@@ -60,6 +60,7 @@ CRAFTED = [
     *growing("pytorch-cpu", 0.02, 3e-6, 0.05),
     *growing("pytorch-cpu", 0.2, 4e-5, 0.05, track="default"),
     *growing("scikit-learn", 0.01, 2e-6, 0.02, model="logistic", rows=(1_000, 100_000, 1_000_000, 10_000_000)),
+    *(record("spark", "logistic", rows, log_loss=log_loss) for rows, log_loss in ((10_000, 0.06), (1_000_000, 0.05))),
 ]
 
 

@@ -29,7 +29,7 @@ OK = Record(
     phases={"train": Phase((16.0, 15.5), (22.0,), 31.0, 31.6, 3 << 30, 30.0, 2 << 30, 0)},
     first_prediction_seconds=31.2,
     wall_seconds=80.0,
-    quality=Quality(100_000, 0.982, 0.045, 0.9813, True, 0.9833, 0.0432),
+    quality=Quality(100_000, 0.982, 0.046, 0.9813, False, 0.9833, 0.0432, 0.0432, 0.0028, 0.0452, ("log-loss",)),
     recipe={"solver": "L-BFGS"},
     model_bytes=7531,
 )
@@ -64,9 +64,24 @@ def test_a_record_of_the_first_schema_can_still_be_read(tmp_path: Path) -> None:
         del values[name]
     for name in ("jvm_cpu_seconds", "jvm_memory_bytes", "gpu_memory_bytes"):
         del values["phases"]["train"][name]
+    for name in ("reference_log_loss", "log_loss_excess", "log_loss_limit", "failed_conditions"):
+        del values["quality"][name]
     (tmp_path / records.FILE).write_text(json.dumps(values) + "\n")
     (record,) = records.read(tmp_path)
     assert (record.case, record.phases["train"].seconds, record.probe_seconds) == (CASE, (16.0, 15.5), ())
+    assert record.quality is not None
+    assert record.quality.failed_conditions == ("accuracy",), "older schemas know no other condition"
+
+
+@pytest.mark.parametrize(
+    ("reached_target", "failed"), [(True, ["accuracy"]), (False, []), (False, ["speed"]), (False, "accuracy")]
+)
+def test_a_gate_that_contradicts_itself_is_no_record(tmp_path: Path, reached_target: bool, failed: object) -> None:
+    values = json.loads(OK.to_json())
+    values["quality"] |= {"reached_target": reached_target, "failed_conditions": failed}
+    (tmp_path / records.FILE).write_text(json.dumps(values) + "\n")
+    with pytest.raises(BadInput, match="line 1 is no record"):
+        list(records.read(tmp_path))
 
 
 def test_what_does_not_stay_is_kept_in_a_file_beside(tmp_path: Path) -> None:

@@ -170,21 +170,30 @@ for number in range(100):
 
 
 @pytest.mark.parametrize(
-    "kept", ["5", "NaN", "", "[" * 100_000, '{"rows": 2000, "seed": 7, "format": 2, "accuracy": 5.0}']
+    "kept",
+    [
+        "5",
+        "NaN",
+        "",
+        "[" * 100_000,
+        '{"rows": 2000, "seed": 7, "format": 2, "accuracy": 5.0, "log_loss": 0.05}',
+        '{"rows": 2000, "seed": 7, "format": 2, "accuracy": 0.98, "log_loss": -1.0}',
+    ],
 )
-def test_a_damaged_target_is_computed_again(
+def test_a_damaged_reference_is_computed_again(
     kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IRISBENCH_DATA", str(tmp_path))
     preparation.make(2_000, 7)
-    [path] = tmp_path.glob("logistic-*.json")
+    [path] = tmp_path.glob("maximum-likelihood-*.json")
     whole = path.read_text()
     path.write_text(kept)
-    accuracy = preparation.logistic_accuracy(2_000, 7)
-    assert 0.9 < accuracy < 1
+    reference = preparation.maximum_likelihood(2_000, 7)
+    assert 0.9 < reference.accuracy < 1
+    assert 0.04 < reference.log_loss < 0.1
     assert path.read_text() == whole
     assert capsys.readouterr().err.count("It is made again") == 1
-    assert preparation.logistic_accuracy(2_000, 7) == accuracy
+    assert preparation.maximum_likelihood(2_000, 7) == reference
     assert capsys.readouterr().err == ""
 
 

@@ -105,6 +105,18 @@ def test_a_torn_last_line_is_set_aside_and_its_case_run_again(command: Command, 
     assert (tmp_path / "run" / SET_ASIDE).read_text() == second[:200] + "\n"
 
 
+def test_records_of_another_quality_gate_do_not_count(command: Command, tmp_path: Path) -> None:
+    words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "1"]
+    assert command("benchmarks", "run", *words, "--output", tmp_path / "run").returncode == 0
+    path = tmp_path / "run" / records.FILE
+    old = path.read_text().replace(f'"schema": {records.SCHEMA}', '"schema": 2')
+    path.write_text(old)
+    done = command("benchmarks", "run", "--resume", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert [record.schema for record in records.read(tmp_path / "run")] == [records.SCHEMA]
+    assert (tmp_path / "run" / SET_ASIDE).read_text() == old
+
+
 def test_records_of_another_version_do_not_count_and_it_is_said_why(command: Command, tmp_path: Path) -> None:
     words = ["--framework", "baseline", "--framework", "scikit-learn", "--model", "logistic", "--rows", "150"]
     folder = tmp_path / "run"

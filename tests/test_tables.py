@@ -156,7 +156,7 @@ def test_implausible_values_are_told_with_their_row(tmp_path: Path, capsys: pyte
     assert len(lines) == 4
     assert "row 2, column sepal_length: 1e+30 cm is implausible; expected more than 0 and at most 100 cm" in lines[0]
     assert "row 3, column petal_width: -1 cm is implausible" in lines[2]
-    assert "flowers.csv: 4 implausible values in all" in lines[3]
+    assert "flowers.csv: 4 implausible values in total" in lines[3]
 
 
 def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.gate import Gate
 from benchmarks.records import Memory, Phase
 from benchmarks.runs import Run
 from reports import verdict
@@ -72,13 +73,37 @@ def test_a_cold_start_of_more_rows_than_a_first_pass_has_lies_between_two_bounds
 
 
 def test_an_accuracy_below_the_target_is_a_no_and_one_that_is_asked_for_takes_its_place():
-    assert told(ask([record(accuracy=0.745)])) == (NO, "accuracy 0.745 is below the target 0.978")
+    assert told(ask([record(accuracy=0.745)])) == (NO, "below target: accuracy 0.7450, at least 0.9780")
     assert ask([record(accuracy=0.745)], accuracy=0.7).verdict == YES
     assert ask([record(accuracy=0.98)], accuracy=0.99).reason == "accuracy 0.98 is below the asked 0.99"
 
 
 def test_an_accuracy_that_is_below_by_a_hair_is_shown_with_the_digits_that_tell():
-    assert ask([record(accuracy=0.9779999)]).reason == "accuracy 0.9779999 is below the target 0.978"
+    hair = record(accuracy=0.9779999)
+    assert ask([hair]).reason == "below target: accuracy 0.9779999, at least 0.9780000"
+    assert ask([hair], accuracy=0.978).reason == "accuracy 0.9779999 is below the asked 0.978"
+
+
+def test_a_log_loss_above_its_limit_is_a_no_unless_an_accuracy_is_asked_for():
+    early = record(log_loss=0.061)
+    assert told(ask([early])) == (NO, "below target: log-loss 0.0610, at most 0.0580")
+    assert ask([early], accuracy=0.978).verdict == YES
+    both = record(accuracy=0.745, log_loss=0.9)
+    assert ask([both]).reason == "below target: accuracy 0.7450, at least 0.9780; log-loss 0.9000, at most 0.0580"
+
+
+def test_the_worst_launch_decides_and_is_named():
+    found = [record(log_loss=0.061), record(launch=2), record(launch=3, log_loss=0.062)]
+    assert told(ask(found)) == (NO, "below target: log-loss 0.0620, at most 0.0580")
+
+
+def test_beside_a_size_that_fails_by_its_log_loss_nothing_is_known():
+    sizes = [steady(1.0, 1000, log_loss=0.061), steady(9.0, 100_000)]
+    reason = "whether it reaches the target is not known: log-loss 0.0610, at most 0.0580 (at 1,000 rows)"
+    assert told(ask(sizes, rows=10_000)) == (NOT_KNOWN, reason)
+    assert ask(sizes, rows=10_000, accuracy=0.978).verdict == YES
+    poor = [steady(1.0, 1000, accuracy=0.9, log_loss=0.5), steady(9.0, 100_000, accuracy=0.95, log_loss=0.4)]
+    assert ask(poor, rows=10_000).verdict == NO
 
 
 def test_memory_is_asked_for_and_a_peak_above_it_is_a_no():
@@ -168,7 +193,8 @@ def test_more_rows_make_no_model_worse():
 
 
 def with_target(one, target):
-    quality = replace(one.quality, target_accuracy=target, reached_target=one.quality.accuracy >= target)
+    failed = Gate(target).failed(one.quality.accuracy, one.quality.log_loss)
+    quality = replace(one.quality, target_accuracy=target, reached_target=not failed, failed_conditions=failed)
     return replace(one, quality=quality)
 
 
@@ -260,6 +286,8 @@ def test_a_sample_that_is_enough_is_named():
     )
     poor = verdict.contenders([run([steady(0.1, 10_000, accuracy=0.9), steady(9.0, 1_000_000)])])
     assert verdict.enough(question, verdict.ranking(question, poor)) == []
+    early = verdict.contenders([run([steady(0.1, 10_000, log_loss=0.061), steady(9.0, 1_000_000)])])
+    assert verdict.enough(question, verdict.ranking(question, early)) == []
 
 
 def test_the_first_question_is_about_the_largest_size_that_the_most_have_ended():

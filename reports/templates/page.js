@@ -67,7 +67,7 @@ function showAnswers() {
   document.getElementById("said").textContent = `${count(YES)} yes, ${count(NOT_KNOWN)} not known, ${count(NO)} no`
     + (count(YES) ? `; first ${ranked[0].contender.name}` : "");
   document.getElementById("first").replaceChildren(...enough(question, ranked).map((line) => element("li", line)));
-  const accuracy = question.accuracy === null ? "the target accuracy" : `an accuracy of ${showShare(question.accuracy)}`;
+  const accuracy = question.accuracy === null ? "the target quality" : `an accuracy of ${showShare(question.accuracy)}`;
   const memory = question.memory === null ? "" : ` and in ${showMemory(question.memory)} of memory`;
   const device = question.device === "any" ? "" : `, on the ${question.device.toUpperCase()}`;
   const track = question.track === "tuned" ? "" : " by its default recipe";

@@ -52,6 +52,8 @@ function at(law, rows) {
 // What is known of a number of rows
 
 const highOf = (span) => (span.high === null ? Infinity : span.high);
+const limitOf = (size) => (size.log_loss_limit === null ? Infinity : size.log_loss_limit);
+const failedLogLoss = (size) => size.shortfall && size.log_loss !== null && size.log_loss > limitOf(size);
 const stoppedSize = (size) => [...Object.values(size.times), size.memory].some((span) => span && span.stopped);
 
 function predicted(law, rows, larger, name, show) {
@@ -100,7 +102,7 @@ function marginOf(smaller, larger, words) {
 function sizeOf(contender, question) {
   const rows = question.rows;
   const failure = (words) => (
-    { rows, failure: [NOT_KNOWN, words], times: {}, memory: null, accuracy: null, margin: null, target: null });
+    { rows, failure: [NOT_KNOWN, words], times: {}, memory: null, accuracy: null, margin: null, target: null, shortfall: "" });
   const exact = contender.sizes.find((size) => size.rows === rows);
   if (exact) return exact;
   for (const size of contender.sizes) {
@@ -133,6 +135,7 @@ function sizeOf(contender, question) {
     memory,
     accuracy: rising(smaller, larger, told),
     margin: marginOf(smaller, larger, told),
+    shortfall: near.filter(failedLogLoss).map((size) => `${size.shortfall} (at ${showRows(size.rows)} rows)`).join(" and "),
   };
 }
 
@@ -170,6 +173,10 @@ function accurate(question, size) {
   const asked = question.accuracy;
   const span = asked === null ? size.margin : size.accuracy;
   if (!span || !size.accuracy) return [[NOT_KNOWN, "the accuracy is not known: no record of it"]];
+  if (asked === null && size.shortfall && span.value !== null) return [[NO, `below target: ${size.shortfall}`]];
+  if (asked === null && size.shortfall && span.high >= 0) {
+    return [[NOT_KNOWN, `whether it reaches the target is not known: ${size.shortfall}`]];
+  }
   const least = asked || 0;
   let told = size.accuracy.words;
   let name = asked === null ? "the target" : `the asked ${showShare(asked)}`;
@@ -216,19 +223,20 @@ function ranking(question) {
   return answers;
 }
 
-function targetOf(question, ranked) {
+function withTarget(question, ranked) {
   const known = ranked.flatMap((one) => one.contender.sizes)
     .filter((size) => size.target !== null && size.rows >= Math.min(question.rows, SETTLED) && size.rows !== FLOWERS)
-    .map((size) => [Math.abs(size.rows - question.rows), size.target]);
-  return known.length ? least(known)[1] : null;
+    .map((size) => [Math.abs(size.rows - question.rows), size.target, limitOf(size)]);
+  return known.length ? least(known).slice(1) : [null, Infinity];
 }
 
-function sampleOf(question, contender, asked) {
+function sampleOf(question, contender, asked, logLossLimit) {
   if (contender.framework === "baseline") return null;
   for (const size of contender.sizes) {
     const time = size.times[question.clock];
     if (size.failure || size.rows <= FLOWERS || size.rows > question.rows / LEAST_SAMPLING || !time || !size.accuracy) continue;
     const roomy = inMemory(question, size, contender).every(([verdict]) => verdict === YES);
+    if (size.log_loss !== null && size.log_loss > logLossLimit) continue;
     if (roomy && size.accuracy.low >= asked && highOf(time) <= question.seconds) {
       const words = `accuracy ${size.accuracy.words} reaches ${showShare(asked)}`;
       return [size.rows, time.value == null ? highOf(time) : time.value, contender.name, words];
@@ -251,8 +259,9 @@ function enough(question, ranked) {
     const [, name, weight, reason] = least(weighed);
     lines.push(`${name} is enough, the lightest to install of those that can (${weight}): ${reason}.`);
   }
-  const asked = question.accuracy !== null ? question.accuracy : targetOf(question, ranked);
-  const samples = asked ? ranked.map((one) => sampleOf(question, one.contender, asked)).filter(Boolean) : [];
+  const [asked, logLossLimit] = question.accuracy !== null ? [question.accuracy, Infinity] : withTarget(question, ranked);
+  const samples = asked
+    ? ranked.map((one) => sampleOf(question, one.contender, asked, logLossLimit)).filter(Boolean) : [];
   if (samples.length) {
     const [rows, seconds, name, words] = least(samples);
     lines.push(`A sample is enough: ${showRows(rows)} of the ${showRows(question.rows)} rows. `

@@ -166,5 +166,5 @@ own_framework.contract("../../my/nearest_centroid.py")
 own_framework.benchmark("../../my/nearest_centroid.py", "nearest-centroid", "scikit-learn")
 
 # %% [markdown]
-# **Ask yourself:** it is fast, and it is small. Does it reach the target accuracy? Open `report.html` from disk, and look at the
+# **Ask yourself:** it is fast, and it is small. Does it reach the target? Open `report.html` from disk, and look at the
 # question at its top, then at the chart of accuracy: what does it lack that more rows do not bring?
