@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -121,7 +122,23 @@ def percent(text: str) -> float:
     return float(match[1]) / 100
 
 
-def one_of(what: str, names: Sequence[str]) -> Callable[[str], str]:
+def adapter_files(add: Callable[[Sequence[Path]], None]) -> typer.models.OptionInfo:
+    """Return the option --adapter. `add` gets its files before other options are read, which may name what they add."""
+
+    def added(paths: list[Path] | None) -> list[Path]:
+        add(paths or [])
+        return paths or []
+
+    return typer.Option(
+        "--adapter",
+        metavar="FILE.py",
+        is_eager=True,
+        callback=added,
+        help="Add the framework of this file, whose code runs with your rights. May be repeated.",
+    )
+
+
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
     """A parser for an option that takes one of `names`, and lists them when it gets another."""
 
     def parse(text: str) -> str:

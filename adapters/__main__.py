@@ -42,11 +42,12 @@ error = Console(stderr=True, highlight=False)
 Framework = Annotated[
     str,
     typer.Option(
-        parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)),
+        parser=commandline.one_of("framework", registry.FRAMEWORKS),
         metavar="NAME",
         help="Name that the command list shows.",
     ),
 ]
+AdapterFiles = Annotated[list[Path] | None, commandline.adapter_files(registry.add_plugins)]
 Model = Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))]
 Track = Annotated[str, typer.Option(parser=commandline.one_of("track", TRACKS), metavar="|".join(TRACKS))]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
@@ -58,7 +59,7 @@ HALF = f"{(total_memory() or ASSUMED_MEMORY) // 2**21}MiB"
 
 
 @app.command("list")
-def list_() -> None:
+def list_(adapter: AdapterFiles = None) -> None:
     """List the frameworks. For each one that cannot run, show the reason and the command that installs it."""
     table = Table()
     table.add_column("framework", no_wrap=True)
@@ -83,6 +84,7 @@ def train(
     threads: Threads = CORES,
     memory: Memory = HALF,  # type: ignore[assignment]
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")] = 0,
+    adapter: AdapterFiles = None,
 ) -> None:
     """Train a model on your flowers, and save it in a model folder."""
     commandline.check_resources(threads, memory)
@@ -126,6 +128,7 @@ def predict(
     ] = None,
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
+    adapter: AdapterFiles = None,
 ) -> None:
     """Predict the species of your flowers. The results are CSV with the species and three probabilities per row.
 

@@ -79,7 +79,9 @@ def read_card(folder: Path) -> Card:
         ("track", card.track, TRACKS),
     ):
         if name not in known:
-            raise BadInput(f"{folder / CARD}: there is no {what} {name!r}; this version knows {', '.join(known)}")
+            known_names = ", ".join(known)
+            hint = ", or name the file of its adapter: --adapter FILE.py" if what == "framework" else ""
+            raise BadInput(f"{folder / CARD}: there is no {what} {name!r}; this version knows {known_names}{hint}")
     _check_names(card, folder)
     return card
 

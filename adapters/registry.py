@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
-from adapters import java
+from adapters import digest, java, plugins
 from adapters.base import Adapter
-
-SHARED = ("adapters.base", "adapters.minibatch", "adapters.java", "datasets.store", "datasets.streaming")
-"""The modules that every framework's training rests on, beside its own."""
+from adapters.plugins import Plugin
+from errors import BadInput, printable
 
 
 @dataclass(frozen=True)
 class Framework:
     """One row of the registry. `group` is the dependency group that brings `modules`; the first module names it.
 
-    `format` is what a model is saved as, `distributed` what the framework has for more than one machine.
+    `format` is what a model is saved as, `distributed` what the framework has for more than one machine. An adapter
+    from outside this repository has `plugin` instead of a group, and `file` if it was named by its file.
     """
 
     target: str
@@ -35,6 +36,21 @@ class Framework:
     device: str = "cpu"
     java: bool = False
     java_module: str | None = None
+    plugin: Plugin | None = None
+    file: Path | None = None
+
+    @property
+    def module(self) -> str:
+        return self.target.partition(":")[0]
+
+    @property
+    def source(self) -> Path:
+        """The file that holds the adapter."""
+        if self.file:
+            return self.file
+        spec = importlib.util.find_spec(self.module)
+        assert spec and spec.origin
+        return Path(spec.origin)
 
     @property
     def version(self) -> str | None:
@@ -56,6 +72,8 @@ class Framework:
 
     @property
     def install(self) -> str:
+        if self.plugin:
+            return f"uv pip install {shlex.join(self.plugin.requires)}"
         return f"uv pip install --group {self.group} --constraints constraints.txt"
 
     def _missing_gpu(self) -> str | None:
@@ -72,10 +90,15 @@ class Framework:
             )
         return None
 
-    def create(self, track: str = "tuned") -> Adapter:
-        """Imports the adapter and makes one; ask `missing` first. An import error comes through whole."""
-        module, _, name = self.target.partition(":")
-        adapter = getattr(importlib.import_module(module), name)(track)
+    def create(self, track: str = "tuned") -> Adapter[Any, Any]:
+        """Import the adapter and make one; ask `missing` first. An import error of ours comes through whole.
+
+        BadInput if a plug-in fails.
+        """
+        name = self.target.partition(":")[2]
+        if self.plugin:
+            return plugins.create(self.source, None if self.file else self.module, name, track)
+        adapter = getattr(importlib.import_module(self.module), name)(track)
         assert isinstance(adapter, Adapter)
         return adapter
 
@@ -128,11 +151,61 @@ FRAMEWORKS = {
 }
 
 
+OURS = tuple(FRAMEWORKS)
+"""The frameworks of this repository. FRAMEWORKS has those that `add` and `add_installed` added as well."""
+
+
+def add_plugins(files: Sequence[Path]) -> None:
+    """Add the frameworks of installed packages and of adapter files. BadInput if one is wrong."""
+    add_installed()
+    for file in files:
+        add(file)
+
+
+def add(path: Path) -> str:
+    """Add the framework of an adapter file, and return its name. No code of the file runs. BadInput if it is wrong."""
+    path = path.resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise BadInput(f"--adapter {printable(str(path))}: there is no such Python file; name the file of an adapter")
+    return _add(plugins.read(path), str(path), path.stem, path)
+
+
+def add_installed() -> None:
+    """Add the frameworks of installed packages that name an adapter as an entry point. BadInput if one is wrong."""
+    for entry in importlib.metadata.entry_points(group=plugins.GROUP):
+        package = f"the installed package {entry.dist.name if entry.dist else entry.name}"
+        try:
+            spec = importlib.util.find_spec(entry.module)
+        except Exception as error:
+            raise BadInput(f"{package} cannot be imported ({error}); correct or uninstall it") from None
+        if spec is None or spec.origin is None:
+            raise BadInput(f"{package} has no module {entry.module}; correct or uninstall it")
+        _add(plugins.read(Path(spec.origin)), package, entry.module)
+
+
+def _add(plugin: Plugin, where: str, module: str, file: Path | None = None) -> str:
+    target = f"{module}:{plugin.adapter}"
+    same_name = FRAMEWORKS.get(plugin.name)
+    if same_name and (same_name.target, same_name.file) != (target, file):
+        raise BadInput(f"{where}: there is a framework {plugin.name} already; choose another name in FRAMEWORK")
+    FRAMEWORKS[plugin.name] = Framework(
+        target=target,
+        modules=plugin.modules,
+        distribution=plugin.distribution,
+        group="",
+        format=plugin.format,
+        distributed=plugin.distributed,
+        device=plugin.device,
+        java=plugin.java,
+        plugin=plugin,
+        file=file,
+    )
+    return plugin.name
+
+
 def recipe_digest(name: str) -> str:
-    """A digest of the sources that decide how a framework trains: two runs compare only where it is the same."""
-    deciding = (FRAMEWORKS[name].target.partition(":")[0], *SHARED)
-    files = [Path(spec.origin) for module in deciding if (spec := importlib.util.find_spec(module)) and spec.origin]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    """Return a digest of the code that decides how a framework trains. Runs compare only where it is the same."""
+    return digest.of_recipe(FRAMEWORKS[name].source)
 
 
 def hide_others(name: str) -> None:
@@ -141,7 +214,8 @@ def hide_others(name: str) -> None:
     Libraries import what they find for optional features: skops would bring PyTorch into scikit-learn's import time.
     """
     own = FRAMEWORKS[name]
-    hidden = {module for row in FRAMEWORKS.values() if row.group not in (own.group, "core") for module in row.modules}
+    others = [FRAMEWORKS[other] for other in OURS if FRAMEWORKS[other].group not in (own.group, "core")]
+    hidden = {module for row in others for module in row.modules} - set(own.modules)
 
     class Finder(PathFinder):
         @classmethod

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 import interrupts
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import conditions, environment, preparation, records, runs, supervisor
+from benchmarks import adapter_files, conditions, environment, preparation, records, runs, supervisor
+from benchmarks.adapter_files import AdapterFile
 from benchmarks.cases import Case, Plan
 from benchmarks.probe import probe
 from benchmarks.received import Limit, shown
@@ -59,11 +60,13 @@ class Order:
     limits: Limits
     skip: bool = True
     time_budget_s: Limit | None = None
+    adapters: tuple[AdapterFile, ...] = ()
 
     def __post_init__(self) -> None:
         """BadInput for a name that is not known, or more than a run can do."""
+        added = {file.framework for file in self.adapters}  # `check` asks whether the user has named their files
         for what, given, known in (
-            ("framework", self.plan.frameworks, tuple(registry.FRAMEWORKS)),
+            ("framework", self.plan.frameworks, (*registry.FRAMEWORKS, *added)),
             ("model", self.plan.models, MODELS),
             ("track", self.plan.tracks, TRACKS),
         ):
@@ -87,6 +90,10 @@ class Order:
             "memory_limit_bytes": self.limits.memory_bytes,
         }
 
+    def resume_options(self, folder: Path) -> str:
+        """Return the options that resume this run."""
+        return f"--resume {folder}" + "".join(f" --adapter {file.path}" for file in self.adapters)
+
     def write(self, folder: Path) -> None:
         write_json(folder / ORDER, self)
 
@@ -104,7 +111,7 @@ class Order:
 
 
 def check(order: Order) -> None:
-    """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
+    """BadInput if this machine has not the cores, the memory, the disk or the plug-ins that an order asks for."""
     cores, memory = usable_cores(), environment.default_memory_limit() * 4 // 3
     if order.plan.threads > cores:
         raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
@@ -115,6 +122,7 @@ def check(order: Order) -> None:
             f"machine has {memory / 2**20:,.0f} MiB"
         )
     preparation.check_room(order.plan.rows, order.plan.seed)
+    adapter_files.check(order.adapters, order.plan.frameworks)
 
 
 def new_folder(output: Path | None) -> Path:
@@ -273,7 +281,7 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
     if left_out:
         watcher.said(
             f"{left_out} repeat launches were left out because the time budget of {order.time_budget_s:g} s is used "
-            f"up; add them with ./nox -s benchmark -- --resume {folder}"
+            f"up; add them with ./nox -s benchmark -- {order.resume_options(folder)}"
         )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / CASES).rmdir()

@@ -63,6 +63,9 @@ def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[s
         "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
         "case-folder": folder,
     }
+    row = registry.FRAMEWORKS.get(case.framework)
+    if row and row.file:
+        options["adapter"] = row.file
     plugins = ["-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider"]
     pytest = [sys.executable, "-m", "pytest", "benchmarks", "-c", "pyproject.toml", "-s", "-q", *plugins]
     return pytest + [f"--{name}={value}" for name, value in options.items()]

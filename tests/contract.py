@@ -1,42 +1,54 @@
 """What every adapter promises, as tests. A class that names its framework inherits them all.
 
 class TestMine(AdapterContract):
-    @pytest.fixture(scope="class")
-    @classmethod
-    def engine(cls, started): ...yield a started adapter...
+    framework = "mine"
+
+python -m pytest tests/contract.py --adapter FILE.py    run them against a plug-in: an adapter file, or the name of an
+                                                        installed framework
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from adapters.base import Adapter
+from adapters import registry
+from adapters.base import Adapter, Resources
+from adapters.plugins import Contract
 from datasets import scores, store, streaming, synthetic
 from datasets.flowers import FEATURES, real_flowers
 from datasets.synthetic import Stream
 from errors import BadInput
+from tests.conftest import missing
 
-QUALITY_FLOOR = {"logistic": 0.970, "mlp": 0.970}
-"""Accuracy that 10,000 rows must give on unseen flowers; the best possible is 0.983."""
+GIB = 1 << 30
+
+
+def start(framework: str, folder: Path) -> Adapter:
+    """Return a framework's adapter, started with one thread."""
+    if reason := missing(framework):
+        pytest.skip(reason)
+    adapter = registry.FRAMEWORKS[framework].create()
+    adapter.start(Resources(1, 4 * GIB, folder, registry.FRAMEWORKS[framework].device))
+    return adapter
 
 
 class AdapterContract:
-    """Needs a fixture `engine`: an adapter that has been started with one thread."""
+    """The tests of one framework. What differs between frameworks is `contract`."""
 
-    models: ClassVar[tuple[str, ...]] = ("logistic", "mlp")
-    floor: ClassVar[dict[str, float]] = QUALITY_FLOOR
-    not_reproducible: ClassVar[dict[str, str]] = {}
-    """Models that need not come out the same from the same seed, with the reason."""
+    framework: ClassVar[str]
+    contract: ClassVar[Contract] = Contract()
 
-    has_blas: ClassVar[bool] = True
-
-    streams: ClassVar[tuple[str, ...]] = ("logistic", "mlp")
-    """Models that are trained on tables that do not fit in memory."""
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
+        with start(cls.framework, tmp_path_factory.mktemp("engine")) as adapter:
+            yield adapter
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -55,7 +67,7 @@ class AdapterContract:
     @pytest.fixture(scope="class", params=["logistic", "mlp"])
     @classmethod
     def model_name(cls, request: pytest.FixtureRequest, engine: Adapter) -> str:
-        if request.param not in cls.models:
+        if request.param not in cls.contract.models:
             pytest.skip(f"{engine.unsupported(request.param)}")
         assert engine.unsupported(request.param) is None
         return request.param
@@ -79,24 +91,24 @@ class AdapterContract:
         np.testing.assert_allclose(chosen, probabilities.max(axis=1), atol=1e-5)
 
     def test_the_model_is_good_enough_on_unseen_flowers(self, engine, model, model_name, unseen) -> None:
-        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.floor[model_name]
+        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.contract.floor[model_name]
 
     def test_predictions_come_in_the_order_of_the_files(self, engine, model, table) -> None:
         species = synthetic.chunk(1, Stream.TRAIN, 0)[1]
-        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= min(self.floor.values())
+        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= min(self.contract.floor.values())
 
     def test_a_table_that_does_not_fit_is_learned_from_the_disk(
         self, engine, model_name, flowers_10_000: Path, unseen, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        if model_name not in self.streams:
+        if model_name not in self.contract.streams:
             pytest.skip("this training holds its table in memory, or is no model")
         monkeypatch.setattr(streaming, "IN_MEMORY", 1e9)
         table = engine.load(flowers_10_000)
         model = engine.train(table, engine.recipe(model_name, 10_000), seed=3)
         assert engine.describe(model)["streamed"] is True
-        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.floor[model_name]
+        assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.contract.floor[model_name]
         species = synthetic.chunk(1, Stream.TRAIN, 0)[1]
-        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= self.floor[model_name]
+        assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= self.contract.floor[model_name]
 
     def test_one_flower_is_predicted_as_in_a_batch(self, engine, model, unseen) -> None:
         codes = engine.predict(model, unseen[0])[:5]
@@ -112,8 +124,8 @@ class AdapterContract:
 
     def test_the_same_seed_gives_the_same_model(self, engine, model, model_name, table, unseen) -> None:
         again = engine.predict_proba(engine.train(table, engine.recipe(model_name, 10_000), seed=3), unseen[0])
-        if model_name in self.not_reproducible:
-            assert scores.accuracy(unseen[2], again.argmax(axis=1)) >= self.floor[model_name]
+        if model_name in self.contract.not_reproducible:
+            assert scores.accuracy(unseen[2], again.argmax(axis=1)) >= self.contract.floor[model_name]
         else:
             np.testing.assert_allclose(again, engine.predict_proba(model, unseen[0]), atol=1e-6)
 
@@ -143,7 +155,7 @@ class AdapterContract:
     def test_the_build_is_told_in_json_and_names_its_blas(self, engine) -> None:
         build = json.loads(json.dumps(engine.build()))
         assert build
-        assert bool(build.get("blas")) == self.has_blas
+        assert bool(build.get("blas")) == self.contract.has_blas
 
     def test_a_table_without_species_is_refused_for_training(self, engine, unseen) -> None:
         with pytest.raises(BadInput, match="no column species"):
@@ -166,3 +178,10 @@ class AdapterContract:
     def test_close_may_be_called_twice(self, engine) -> None:
         engine.close()
         engine.close()
+
+
+for name, row in registry.FRAMEWORKS.items():
+    if row.plugin:  # added by --adapter
+        globals()[f"Test_{name}"] = type(
+            f"Test_{name}", (AdapterContract,), {"framework": name, "contract": row.plugin.contract}
+        )

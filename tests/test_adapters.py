@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import psutil
 import pytest
@@ -16,42 +15,23 @@ import pytest
 from adapters import registry
 from adapters.base import Adapter, Resources
 from adapters.errors import exhausted_memory
+from adapters.plugins import Contract
 from datasets import store
 from datasets.flowers import real_flowers
 from tests.conftest import ROOT, Command, missing, one_line
-from tests.contract import AdapterContract
+from tests.contract import GIB, AdapterContract, start
 
-GIB = 1 << 30
 JVM = ("h2o", "spark")
 
 
-def start(framework: str, folder: Path) -> Adapter:
-    if reason := missing(framework):
-        pytest.skip(reason)
-    adapter = registry.FRAMEWORKS[framework].create()
-    adapter.start(Resources(1, 4 * GIB, folder, registry.FRAMEWORKS[framework].device))
-    return adapter
-
-
-class EngineContract(AdapterContract):
-    framework: str
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
-        with start(cls.framework, tmp_path_factory.mktemp("engine")) as adapter:
-            yield adapter
-
-
-class TestBaseline(EngineContract):
+class TestBaseline(AdapterContract):
     framework = "baseline"
-    streams: ClassVar = ()
-    floor: ClassVar = {"logistic": 0.32, "mlp": 0.32}
+    contract = Contract(streams=(), floor={"logistic": 0.32, "mlp": 0.32})
 
 
-class TestScikitLearn(EngineContract):
+class TestScikitLearn(AdapterContract):
     framework = "scikit-learn"
-    streams: ClassVar = ("mlp",)
+    contract = Contract(streams=("mlp",))
 
     def test_libraries_use_the_threads_given(self, engine: Adapter) -> None:
         from threadpoolctl import threadpool_info
@@ -60,7 +40,7 @@ class TestScikitLearn(EngineContract):
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
 
 
-class TestPyTorchOnCpu(EngineContract):
+class TestPyTorchOnCpu(AdapterContract):
     framework = "pytorch-cpu"
 
     def test_torch_uses_the_threads_given(self, engine: Adapter) -> None:
@@ -69,11 +49,11 @@ class TestPyTorchOnCpu(EngineContract):
         assert torch.get_num_threads() == 1
 
 
-class TestPyTorchOnGpu(EngineContract):
+class TestPyTorchOnGpu(AdapterContract):
     framework = "pytorch-gpu"
 
 
-class TestTensorFlowOnCpu(EngineContract):
+class TestTensorFlowOnCpu(AdapterContract):
     framework = "tensorflow-cpu"
 
     def test_tensorflow_uses_the_threads_given(self, engine: Adapter) -> None:
@@ -83,17 +63,17 @@ class TestTensorFlowOnCpu(EngineContract):
         assert tf.config.threading.get_inter_op_parallelism_threads() == 1
 
 
-class TestTensorFlowOnGpu(EngineContract):
+class TestTensorFlowOnGpu(AdapterContract):
     framework = "tensorflow-gpu"
 
 
-class TestH2O(EngineContract):
+class TestH2O(AdapterContract):
     framework = "h2o"
-    has_blas = False
-    streams: ClassVar = ()
-    not_reproducible: ClassVar = {
-        "mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"
-    }
+    contract = Contract(
+        has_blas=False,
+        streams=(),
+        not_reproducible={"mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"},
+    )
 
 
 def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path: Path) -> None:
@@ -117,7 +97,7 @@ def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path:
         assert keys() - before < len(flowers)
 
 
-class TestSpark(EngineContract):
+class TestSpark(AdapterContract):
     framework = "spark"
 
 
