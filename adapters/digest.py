@@ -13,8 +13,8 @@ PACKAGES = ("adapters", "datasets")
 """The folders whose modules an adapter may import."""
 
 NOT_TRAINING = {
-    *("adapters.archives", "adapters.skops_file", "adapters.spark_folder"),  # save and restore models
-    *("adapters.errors", "adapters.hushed", "adapters.exit_with_parent"),
+    *("adapters.archives", "adapters.keras_file", "adapters.skops_file", "adapters.spark_folder"),  # restore models
+    *("adapters.errors", "adapters.quiet", "adapters.exit_with_parent"),
     "datasets.files",
 }
 """Modules that adapters import and that no training depends on."""

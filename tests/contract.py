@@ -1,10 +1,10 @@
-"""What every adapter promises, as tests. A class that names its framework inherits them all.
+"""Tests of the contract that every adapter must fulfil. A class that names its framework inherits them.
 
 class TestMine(AdapterContract):
     framework = "mine"
 
-python -m pytest tests/contract.py --adapter FILE.py    run them against a plug-in: an adapter file, or the name of an
-                                                        installed framework
+python -m pytest tests/contract.py --adapter FILE.py    test a plug-in: an adapter file, or the name of an installed
+                                                        framework
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GIB = 1 << 30
 
 
 def start(framework: str, folder: Path) -> Adapter:
-    """Return a framework's adapter, started with one thread."""
+    """Return the started adapter of a framework, with one thread."""
     if reason := missing(framework):
         pytest.skip(reason)
     adapter = registry.FRAMEWORKS[framework].create()
@@ -39,7 +39,7 @@ def start(framework: str, folder: Path) -> Adapter:
 
 
 class AdapterContract:
-    """The tests of one framework. What differs between frameworks is `contract`."""
+    """The tests of one framework. `contract` contains the differences between frameworks."""
 
     framework: ClassVar[str]
     contract: ClassVar[Contract] = Contract()
@@ -58,7 +58,7 @@ class AdapterContract:
     @pytest.fixture(scope="class")
     @classmethod
     def unseen(cls, engine: Adapter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
-        """A table of flowers from the test stream, written without their species, and the truth about them."""
+        """A table of test flowers without species, their features, and their class labels."""
         features, species = synthetic.chunk(1, Stream.TEST, 0)
         file = tmp_path_factory.mktemp("test") / "unseen.parquet"
         store.write(file, features[:20_000], None)
@@ -77,31 +77,31 @@ class AdapterContract:
     def model(cls, engine: Adapter, table: Any, model_name: str) -> Any:
         return engine.train(table, engine.recipe(model_name, 10_000), seed=3)
 
-    def test_predict_gives_a_class_code_a_row(self, engine: Adapter, model: Any, unseen) -> None:
-        codes = engine.predict(model, unseen[0])
-        assert (codes.shape, codes.dtype) == ((20_000,), np.int8)
-        assert set(np.unique(codes)) <= {0, 1, 2}
+    def test_predict_returns_a_class_label_per_row(self, engine: Adapter, model: Any, unseen) -> None:
+        labels = engine.predict(model, unseen[0])
+        assert (labels.shape, labels.dtype) == ((20_000,), np.int8)
+        assert set(np.unique(labels)) <= {0, 1, 2}
 
-    def test_probabilities_sum_to_one_and_their_largest_is_the_prediction(self, engine, model, unseen) -> None:
+    def test_probabilities_sum_to_one_and_the_largest_is_the_prediction(self, engine, model, unseen) -> None:
         probabilities = engine.predict_proba(model, unseen[0])
         assert (probabilities.shape, probabilities.dtype) == ((20_000, 3), np.float32)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-5)
-        codes = engine.predict(model, unseen[0])
-        chosen = probabilities[np.arange(20_000), codes]
+        labels = engine.predict(model, unseen[0])
+        chosen = probabilities[np.arange(20_000), labels]
         np.testing.assert_allclose(chosen, probabilities.max(axis=1), atol=1e-5)
 
     def test_the_model_is_good_enough_on_unseen_flowers(self, engine, model, model_name, unseen) -> None:
         assert scores.accuracy(unseen[2], engine.predict(model, unseen[0])) >= self.contract.floor[model_name]
 
-    def test_predictions_come_in_the_order_of_the_files(self, engine, model, table) -> None:
+    def test_predictions_have_the_order_of_the_files(self, engine, model, table) -> None:
         species = synthetic.chunk(1, Stream.TRAIN, 0)[1]
         assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= min(self.contract.floor.values())
 
-    def test_a_table_that_does_not_fit_is_learned_from_the_disk(
+    def test_training_reads_a_table_that_does_not_fit_in_memory_from_the_disk(
         self, engine, model_name, flowers_10_000: Path, unseen, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         if model_name not in self.contract.streams:
-            pytest.skip("this training holds its table in memory, or is no model")
+            pytest.skip("this framework trains on tables in memory only")
         monkeypatch.setattr(streaming, "IN_MEMORY", 1e9)
         table = engine.load(flowers_10_000)
         model = engine.train(table, engine.recipe(model_name, 10_000), seed=3)
@@ -111,8 +111,8 @@ class AdapterContract:
         assert scores.accuracy(species[:10_000], engine.predict(model, table)) >= self.contract.floor[model_name]
 
     def test_one_flower_is_predicted_as_in_a_batch(self, engine, model, unseen) -> None:
-        codes = engine.predict(model, unseen[0])[:5]
-        assert [engine.predict_one(model, flower) for flower in unseen[1][:5].copy()] == codes.tolist()
+        labels = engine.predict(model, unseen[0])[:5]
+        assert [engine.predict_one(model, flower) for flower in unseen[1][:5].copy()] == labels.tolist()
 
     def test_training_leaves_its_table_and_the_flower_unchanged(self, engine, model, model_name, table) -> None:
         before = engine.predict_proba(model, table)
@@ -138,7 +138,7 @@ class AdapterContract:
         np.testing.assert_array_equal(engine.predict(restored, unseen[0]), engine.predict(model, unseen[0]))
         assert engine.predict_one(restored, unseen[1][0]) == engine.predict_one(model, unseen[1][0])
 
-    def test_a_file_that_was_tampered_with_is_refused(self, engine, model, tmp_path: Path) -> None:
+    def test_a_damaged_file_is_rejected(self, engine, model, tmp_path: Path) -> None:
         engine.save(model, tmp_path)
         for file in tmp_path.rglob("*"):
             if file.is_file():
@@ -146,22 +146,22 @@ class AdapterContract:
         with pytest.raises(Exception, match=r".+"):
             engine.restore(tmp_path)
 
-    def test_the_recipe_as_it_ran_has_the_settings_of_the_recipe(self, engine, model, model_name) -> None:
+    def test_describe_reports_the_settings_of_the_recipe(self, engine, model, model_name) -> None:
         described = json.loads(json.dumps(engine.describe(model)))
-        asked = engine.recipe(model_name, 10_000)
-        shared = {name: value for name, value in asked.settings().items() if name not in asked.options}
+        recipe = engine.recipe(model_name, 10_000)
+        shared = {name: value for name, value in recipe.settings().items() if name not in recipe.options}
         assert {name: described.get(name) for name in shared} == shared
 
-    def test_the_build_is_told_in_json_and_names_its_blas(self, engine) -> None:
+    def test_the_build_is_json_and_names_the_blas(self, engine) -> None:
         build = json.loads(json.dumps(engine.build()))
         assert build
         assert bool(build.get("blas")) == self.contract.has_blas
 
-    def test_a_table_without_species_is_refused_for_training(self, engine, unseen) -> None:
+    def test_training_rejects_a_table_without_species(self, engine, unseen) -> None:
         with pytest.raises(BadInput, match="no column species"):
             engine.train(unseen[0], engine.recipe("logistic", 20_000), seed=0)
 
-    def test_a_wrong_table_is_refused_with_its_column(self, engine, tmp_path: Path) -> None:
+    def test_load_rejects_a_wrong_table_and_names_the_column(self, engine, tmp_path: Path) -> None:
         import pyarrow as pa
         import pyarrow.parquet as parquet
 

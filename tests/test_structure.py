@@ -1,4 +1,4 @@
-"""Who may import whom, and whose names they are."""
+"""Which modules may import which others, and that our packages are not shadowed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_adapters_and_datasets_import_no_command_line() -> None:
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
-def test_only_the_harness_reads_a_clock() -> None:
+def test_only_benchmarks_reads_a_clock() -> None:
     for package in ("datasets", "adapters", "reports"):
         for path in sources(package):
             calls = {
@@ -102,6 +102,6 @@ def test_our_packages_are_not_shadowed(package: str) -> None:
     )
 
 
-def test_no_file_names_a_place_where_packages_come_from() -> None:
+def test_no_file_contains_the_address_of_a_package_index() -> None:
     for name in ("constraints.txt", "pyproject.toml", "noxfile.py"):
         assert "://" not in (ROOT / name).read_text(), f"{name} has an address"
