@@ -48,7 +48,7 @@ def main(app: typer.Typer, name: str) -> NoReturn:
 
 
 def _run(app: typer.Typer, name: str) -> tuple[int, str | None]:
-    """Run the command. Return its exit code and the message for the user, if there is one."""
+    """Run the command. Return its exit code and an error message, or None."""
     try:
         return app(prog_name=f"python -m {name}", standalone_mode=False) or 0, None
     except BadInput as error:
@@ -65,12 +65,12 @@ def _run(app: typer.Typer, name: str) -> tuple[int, str | None]:
 
 
 def _reserve_standard_streams() -> None:
-    """Open /dev/null in place of standard streams that are closed, so that no other file is given their numbers."""
+    """Open /dev/null for closed standard streams, so that no other file gets their descriptors."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # Opened the wrong way round: reading or writing fails, as it does for a closed stream.
+            # Open it in the opposite mode, so that using it fails as for a closed stream.
             nothing = os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)
             if nothing != number:
                 os.dup2(nothing, number)
@@ -78,7 +78,7 @@ def _reserve_standard_streams() -> None:
 
 
 def rows(text: str) -> int:
-    """Return a number of rows as people write it: 150, 10_000, 10,000, 1e6."""
+    """Return a number of rows from text such as 150, 10_000, 10,000 or 1e6."""
     try:
         number = float(text.replace(",", "").replace("_", ""))
         if number < 1 or number != int(number):
@@ -91,7 +91,7 @@ def rows(text: str) -> int:
 
 
 def size(text: str) -> int:
-    """Return bytes as people write them: 8GiB, 512MiB, 2GB."""
+    """Return a number of bytes from text such as 8GiB, 512MiB or 2GB."""
     match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT])(i?)B?\s*", text, re.IGNORECASE)
     if not match or not float(match[1]):
         raise typer.BadParameter(f"{text!r} is not an amount of memory; write 512MiB or 8GiB.")
@@ -115,7 +115,7 @@ def check_resources(threads: int | None = None, memory_bytes: int | None = None)
 
 
 def percent(text: str) -> float:
-    """A share as people write it: 10%, 2.5 %."""
+    """Return a share from text such as 10% or 2.5 %."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if not match:
         raise typer.BadParameter(f"{text!r} is not a percentage; write 10%.")
@@ -139,7 +139,7 @@ def adapter_files(add: Callable[[Sequence[Path]], None]) -> typer.models.OptionI
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
-    """A parser for an option that takes one of `names`, and lists them when it gets another."""
+    """Return a parser for an option that accepts one of `names`, and lists them in its error."""
 
     def parse(text: str) -> str:
         if text not in names:

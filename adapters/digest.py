@@ -1,4 +1,4 @@
-"""Digests of source code that change with what the code does, and not with its docstrings, comments or layout."""
+"""Digests of source code that do not depend on its docstrings, comments and layout."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PACKAGES = ("adapters", "datasets")
 """The folders whose modules an adapter may import."""
 
 NOT_TRAINING = {
-    *("adapters.archives", "adapters.keras_file", "adapters.skops_file", "adapters.spark_folder"),  # restore models
+    *("adapters.archives", "adapters.keras_file", "adapters.skops_file", "adapters.spark_folder"),  # restore
     *("adapters.errors", "adapters.quiet", "adapters.exit_with_parent"),
     "datasets.files",
 }
-"""Modules that adapters import and that no training depends on."""
+"""Modules that adapters import, and that do not affect training."""
 
 
 def of_recipe(path: Path) -> str:
-    """Return the digest of an adapter: of its source, and of all our modules that its training depends on."""
+    """Return the digest of an adapter, from its source and all modules of irisbench that affect its training."""
     sources = {path: _statements(path.read_bytes())}
     pending = [path]
     while pending:
@@ -45,7 +45,7 @@ def _digest(*trees: ast.Module) -> str:
 
 @lru_cache(maxsize=64)
 def _statements(source: bytes) -> ast.Module:
-    """Return the syntax tree without strings that stand alone: docstrings of modules, classes, functions, constants."""
+    """Return the syntax tree without docstrings, including those of constants."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -63,7 +63,7 @@ def _is_string(statement: ast.AST) -> bool:
 
 
 def _imported(tree: ast.Module) -> Iterator[Path]:
-    """Yield the files of ours that a module imports, except those in NOT_TRAINING."""
+    """Yield the files of irisbench that a module imports, except those in NOT_TRAINING."""
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):

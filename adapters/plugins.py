@@ -1,6 +1,6 @@
-"""Adapters from outside this repository: what a file says in FRAMEWORK, and how its code is imported.
+"""Adapters from outside this repository: read the dictionary FRAMEWORK of a file, and import its code.
 
-FRAMEWORK is read without running the file. So a command imports the framework only where it measures or uses it.
+FRAMEWORK is read without running the file, so a command imports the framework only when it uses it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datasets.files import read_regular
 from errors import BadInput, printable
 
 GROUP = "irisbench.adapters"
-"""The group of entry points by which an installed package names the module of its adapter."""
+"""Group of the entry points by which installed packages name the modules of their adapters."""
 
 VARIABLE = "FRAMEWORK"
 SEE = "see 'A new framework' in CONTRIBUTING.md"
@@ -42,33 +42,34 @@ ContractModel = Literal["logistic", "mlp"]
 
 
 class Style(TypedDict):
-    """How charts show a framework."""
+    """Colour and mark of a framework in charts."""
 
     colour: Colour
     mark: Mark
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the contract tests of `tests/contract.py` expect of a framework."""
+    """Expectations of the contract tests in `tests/contract.py`."""
 
     models: tuple[ContractModel, ...] = ("logistic", "mlp")
     floor: dict[ContractModel, float] = msgspec.field(default_factory=lambda: {"logistic": 0.970, "mlp": 0.970})
-    """The accuracy on unseen flowers after training on 10,000; the best possible is 0.983."""
+    """Required accuracy on unseen flowers after training on 10,000 flowers. The best possible accuracy is 0.983."""
 
     streams: tuple[ContractModel, ...] = ("logistic", "mlp")
-    """Models that are trained on tables that do not fit in memory."""
+    """Models that can be trained on tables that do not fit in memory."""
 
     has_blas: bool = True
     """Whether `build` names a BLAS."""
 
     not_reproducible: dict[ContractModel, str] = {}
-    """Models that may differ although the seed is the same, with the reason."""
+    """Models that may differ for the same seed, with the reason."""
 
 
 class Plugin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What FRAMEWORK says. `adapter` is the class, `modules` are those that it imports, `requires` what pip installs.
+    """Content of FRAMEWORK.
 
-    The first requirement is the package whose version is reported. `format` is what a model is saved as.
+    `adapter` is the class, `modules` are the modules that it imports, and `requires` are the requirements for pip. The
+    first requirement is the package whose version is reported. `format` is the file format of saved models.
     """
 
     name: PluginName
@@ -88,7 +89,7 @@ class Plugin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(path: Path) -> Plugin:
-    """Return what FRAMEWORK says in a file, without running the file. BadInput if it says nothing usable."""
+    """Return the content of FRAMEWORK in a file without running it. Raise BadInput if it is missing or invalid."""
     try:
         tree = ast.parse(read_regular(path, LARGEST_BYTES), filename=str(path))
     except (SyntaxError, ValueError) as error:
@@ -134,7 +135,7 @@ def _assigned(tree: ast.Module) -> ast.expr | None:
 
 
 def create(file: Path, module: str | None, of_class: str, track: str) -> Adapter[Any, Any]:
-    """Import the adapter in `file`, the source of `module` if it is installed, and make one. BadInput if it fails."""
+    """Import the adapter in `file`, or in the installed `module`, and return a new one. Raise BadInput if it fails."""
     try:
         loaded = importlib.import_module(module) if module else _imported(file)
         adapter = getattr(loaded, of_class)(track)
@@ -149,7 +150,7 @@ def create(file: Path, module: str | None, of_class: str, track: str) -> Adapter
 
 
 def _imported(file: Path) -> ModuleType:
-    # No other module has this name, not even one that is called like the file.
+    # A name that no other module has, even if one is named like the file.
     spec = importlib.util.spec_from_file_location(f"irisbench_adapter_{file.stem}", file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Which frameworks there are, and whether they can run here. Listing imports none of them."""
+"""The registry of frameworks, and whether each can run here. It does not import any of them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from errors import BadInput, printable
 
 @dataclass(frozen=True)
 class Framework:
-    """One row of the registry. `group` is the dependency group that brings `modules`; the first module names it.
+    """A row of the registry.
 
-    `format` is what a model is saved as, `distributed` what the framework has for more than one machine. An adapter
-    from outside this repository has `plugin` instead of a group, and `file` if it was named by its file.
+    `target` is the module and the class of the adapter. `group` is the dependency group that installs `modules`.
+    `format` is the file format of saved models. `distributed` is the support for several machines. An adapter from
+    outside this repository has `plugin` instead of a group, and `file` if the user named its file.
     """
 
     target: str
@@ -45,7 +46,7 @@ class Framework:
 
     @property
     def source(self) -> Path:
-        """The file that holds the adapter."""
+        """The file of the adapter."""
         if self.file:
             return self.file
         spec = importlib.util.find_spec(self.module)
@@ -61,7 +62,7 @@ class Framework:
             return None
 
     def missing(self) -> str | None:
-        """None, or the reason why this framework cannot run here, and what to type."""
+        """Return the reason why this framework cannot run here, and the command that installs it, or None."""
         if absent := [module for module in self.modules if not importlib.util.find_spec(module)]:
             return f"{', '.join(absent)} is not installed. Type: {self.install}"
         if self.java and (reason := java.missing(self.java_module)):
@@ -91,9 +92,9 @@ class Framework:
         return None
 
     def create(self, track: str = "tuned") -> Adapter[Any, Any]:
-        """Import the adapter and make one; ask `missing` first. An import error of ours comes through whole.
+        """Import the adapter and return a new one. Call `missing` first.
 
-        BadInput if a plug-in fails.
+        Raise BadInput if a plug-in fails. Errors in an adapter of this repository are raised unchanged.
         """
         name = self.target.partition(":")[2]
         if self.plugin:
@@ -152,18 +153,18 @@ FRAMEWORKS = {
 
 
 OURS = tuple(FRAMEWORKS)
-"""The frameworks of this repository. FRAMEWORKS has those that `add` and `add_installed` added as well."""
+"""Names of the frameworks of this repository. FRAMEWORKS also contains the plug-ins that were added."""
 
 
 def add_plugins(files: Sequence[Path]) -> None:
-    """Add the frameworks of installed packages and of adapter files. BadInput if one is wrong."""
+    """Add the frameworks of installed packages and of adapter files. Raise BadInput if one is invalid."""
     add_installed()
     for file in files:
         add(file)
 
 
 def add(path: Path) -> str:
-    """Add the framework of an adapter file, and return its name. No code of the file runs. BadInput if it is wrong."""
+    """Add the framework of an adapter file without running it. Return its name. Raise BadInput if it is invalid."""
     path = path.resolve()
     if path.suffix != ".py" or not path.is_file():
         raise BadInput(f"--adapter {printable(str(path))}: there is no such Python file; name the file of an adapter")
@@ -171,7 +172,7 @@ def add(path: Path) -> str:
 
 
 def add_installed() -> None:
-    """Add the frameworks of installed packages that name an adapter as an entry point. BadInput if one is wrong."""
+    """Add the frameworks of installed packages with an entry point. Raise BadInput if one is invalid."""
     for entry in importlib.metadata.entry_points(group=plugins.GROUP):
         package = f"the installed package {entry.dist.name if entry.dist else entry.name}"
         try:
@@ -204,14 +205,15 @@ def _add(plugin: Plugin, where: str, module: str, file: Path | None = None) -> s
 
 
 def recipe_digest(name: str) -> str:
-    """Return a digest of the code that decides how a framework trains. Runs compare only where it is the same."""
+    """Return a digest of the code that affects how a framework trains. Runs can be compared if it is the same."""
     return digest.of_recipe(FRAMEWORKS[name].source)
 
 
 def hide_others(name: str) -> None:
-    """Makes the other frameworks' modules unimportable in this process, as where only this framework is installed.
+    """Prevent this process from importing the modules of other frameworks, as if they were not installed.
 
-    Libraries import what they find for optional features: skops would bring PyTorch into scikit-learn's import time.
+    Libraries import other packages for optional features. For example, skops imports PyTorch, which would count as
+    import time of scikit-learn.
     """
     own = FRAMEWORKS[name]
     others = [FRAMEWORKS[other] for other in OURS if FRAMEWORKS[other].group not in (own.group, "core")]

@@ -1,6 +1,6 @@
-"""Make the adapter of a plug-in in a process of its own, so that a run knows whether it can be made.
+"""Import the adapter of a plug-in in a separate process, so that a run knows whether this works.
 
-python -m adapters.try_plugin NAME [FILE.py]    exits with one line and code 1 if it cannot
+python -m adapters.try_plugin NAME [FILE.py]    exits with one line and code 1 if it fails
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from errors import BadInput
 
 
 def main(name: str, files: list[str]) -> None:
-    """Make the adapter, in the surroundings that a case gives it."""
+    """Import the adapter as a case does."""
     try:
         registry.add_plugins([Path(file) for file in files])
         registry.hide_others(name)
