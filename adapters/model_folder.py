@@ -144,7 +144,7 @@ def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
     return card, contents
 
 
-def restore(adapter: Adapter, source: Path, card: Card, contents: dict[str, bytes], folder: Path) -> Any:
+def restore(adapter: Adapter[Any, Any], source: Path, card: Card, contents: dict[str, bytes], folder: Path) -> Any:
     """Restore the model in the model folder `source`. Raise BadInput if the adapter cannot have written it.
 
     `contents` are its verified files. They are written to the new private folder `folder`, and restored from there.
