@@ -1,4 +1,4 @@
-"""What the system says of the machine. Each answer may be missing or refused; it is then None, and nothing ends."""
+"""Facts about the machine, and limits for threads. A fact is None if the system does not provide it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import psutil
 Answer = TypeVar("Answer")
 
 ASSUMED_MEMORY = 4 << 30
-"""The bytes to plan with where the system does not say how much memory it has."""
+"""Bytes of memory to assume if the system does not tell."""
+
+SMALLEST_MEMORY_BYTES = 2**27
+"""The smallest memory limit: Python, NumPy and pytest alone take about 90 MiB."""
 
 
 def probe(ask: Callable[[], Answer]) -> Answer | None:
-    """Return what `ask` returns, or None if the system has no answer or refuses it."""
+    """Return the result of `ask`, or None if it fails because the system does not provide the fact."""
     try:
         return ask()
     except (OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError, NotImplementedError):
@@ -25,12 +28,18 @@ def probe(ask: Callable[[], Answer]) -> Answer | None:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use, which may be fewer than the machine has."""
+    """Return the number of cores that this process may use. The machine may have more."""
     return len(probe(lambda: os.sched_getaffinity(0)) or ()) or os.cpu_count() or 1
 
 
+def thread_variables(threads: int) -> dict[str, str]:
+    """Return the environment variables that limit the threads of numeric libraries in a new process."""
+    libraries = ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")
+    return {f"{library}_NUM_THREADS": str(threads) for library in libraries}
+
+
 def pin(cores: int) -> None:
-    """Keep this process on the first `cores` of the cores it may use, where the system allows that."""
+    """Restrict this process to the first `cores` of its usable cores, if the system supports that."""
     probe(lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores]))
 
 

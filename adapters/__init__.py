@@ -1,1 +1,1 @@
-"""One file per framework, all behind one contract. Nobody in here reads a clock."""
+"""One adapter per framework, all behind one contract. Adapters do not read a clock."""

@@ -1,4 +1,4 @@
-"""Train a framework's model on your flowers, and predict with it."""
+"""Train a model of a framework on your flowers, and predict with it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ from rich.status import Status
 from rich.table import Table
 
 import commandline
+import interrupts
 from adapters import inference, model_folder, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory, first_line
 from adapters.inference import STANDARD, NotWritten
-from commandline import BadInput
 from datasets import store, tables
 from datasets.flowers import SPECIES
 from datasets.folders import replaced_folder
+from errors import BadInput, printable
 from machine import ASSUMED_MEMORY, total_memory, usable_cores
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -41,24 +42,25 @@ error = Console(stderr=True, highlight=False)
 Framework = Annotated[
     str,
     typer.Option(
-        parser=commandline.one_of("framework", tuple(registry.FRAMEWORKS)),
+        parser=commandline.one_of("framework", registry.FRAMEWORKS),
         metavar="NAME",
-        help="A name that the command list shows.",
+        help="Name that the command list shows.",
     ),
 ]
+AdapterFiles = Annotated[list[Path] | None, commandline.adapter_files(registry.add_plugins)]
 Model = Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))]
 Track = Annotated[str, typer.Option(parser=commandline.one_of("track", TRACKS), metavar="|".join(TRACKS))]
 Threads = Annotated[int, typer.Option(min=1, metavar="N", help="Cores to use.")]
 Memory = Annotated[
-    int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory to use; it sizes Java's heap.")
+    int, typer.Option(parser=commandline.size, metavar="8GiB", help="Memory limit; it sets the size of Java's heap.")
 ]
 CORES = usable_cores()
 HALF = f"{(total_memory() or ASSUMED_MEMORY) // 2**21}MiB"
 
 
 @app.command("list")
-def list_() -> None:
-    """Show every framework: whether it can run here, or the reason why not and what to type."""
+def list_(adapter: AdapterFiles = None) -> None:
+    """List the frameworks. For each one that cannot run, show the reason and the command that installs it."""
     table = Table()
     table.add_column("framework", no_wrap=True)
     table.add_column("device")
@@ -74,62 +76,64 @@ def list_() -> None:
 def train(
     framework: Framework,
     model: Model,
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Flowers with their species, CSV or Parquet.")],
+    data: Annotated[Path, typer.Option(metavar="FILE", help="CSV or Parquet file of flowers with their species.")],
     output: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="The model folder to write; an earlier model in it is replaced.")
+        Path, typer.Option(metavar="FOLDER", help="Model folder to write; an earlier model in it is replaced.")
     ],
     track: Track = "tuned",
     threads: Threads = CORES,
     memory: Memory = HALF,  # type: ignore[assignment]
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of everything random in the training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")] = 0,
+    adapter: AdapterFiles = None,
 ) -> None:
-    """Train a model on your flowers and save it in a model folder."""
+    """Train a model on your flowers, and save it in a model folder."""
     commandline.check_resources(threads, memory)
     output = output.resolve()
     with replaced_folder(output, model_folder.check_replaceable) as new:
         features, species = tables.read(data, with_species=True)
-        if absent := [code for code in range(len(SPECIES)) if not np.any(species == code)]:
+        if absent := [label for label in range(len(SPECIES)) if not np.any(species == label)]:
             raise BadInput(
-                f"{data} has no {' and no '.join(SPECIES[code] for code in absent)}; add flowers of every species"
+                f"{data} has no {' and no '.join(SPECIES[label] for label in absent)}; add flowers of every species"
             )
         with _engine(framework, track, threads, memory) as (adapter, folder, status):
             if reason := adapter.unsupported(model):
-                raise BadInput(f"{framework} does not do {model}: {reason}")
+                raise BadInput(f"{framework} does not support {model}: {reason}")
             store.write(folder / "flowers.parquet", features, species)
             status.update(f"{framework}: training {model} on {len(features):,} flowers")
-            table, how = adapter.load(folder / "flowers.parquet"), adapter.recipe(model, len(features))
-            trained = adapter.train(table, how, seed)
+            table = adapter.load(folder / "flowers.parquet")
+            trained = adapter.train(table, adapter.recipe(model, len(features)), seed)
             (new / model_folder.FILES).mkdir()
             adapter.save(trained, new / model_folder.FILES)
-            recipe = adapter.describe(trained)
-        model_folder.write_card(new, framework, model, track, len(features), seed, recipe)
+            recipe_as_ran = adapter.describe(trained)
+        model_folder.write_card(new, framework, model, track, len(features), seed, recipe_as_ran)
     print(f"{output}: {model}, trained by {framework} on {len(features):,} flowers")
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that train wrote.")],
+    model: Annotated[Path, typer.Option(metavar="FOLDER", help="Model folder that train wrote.")],
     data: Annotated[
         Path,
         typer.Option(
-            metavar="FILE", help="Flowers, CSV (also .csv.gz) or Parquet; a folder of CSV files; - for standard input."
+            metavar="FILE", help="CSV (also .csv.gz) or Parquet file; a folder of CSV files; - for standard input."
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="The CSV to write; for a folder of files a folder; - for standard output."),
+        typer.Option(metavar="FILE", help="CSV file to write; a folder for a folder of files; - for standard output."),
     ],
     keep: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Copy this column, such as an id, into the results; may be repeated."),
+        typer.Option(metavar="COLUMN", help="Copy this column, such as an id, to the results. May be repeated."),
     ] = None,
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
+    adapter: AdapterFiles = None,
 ) -> None:
-    """Predict the species of your flowers. The results are a CSV with the species and three probabilities per row.
+    """Predict the species of your flowers. The results are CSV with the species and three probabilities per row.
 
-    A large input is read in pieces, and need not fit in memory. A results file appears when it is complete.
-    In a folder, files that cannot be read are skipped and listed at the end.
+    Large inputs are read in pieces and need not fit in memory. A results file appears when it is complete. Files in a
+    folder that cannot be read are skipped and listed at the end.
     """
     commandline.check_resources(threads, memory)
     inference.return_freed_memory()
@@ -151,10 +155,10 @@ def predict(
                     raise
                 problems.append(str(problem))
                 continue
-            except NotWritten as problem:  # nor could the next ones
+            except NotWritten as problem:  # the next results could not be written, either
                 problems.append(str(problem))
                 break
-            name = "standard output" if job[1] == STANDARD else commandline.printable(str(job[1]))
+            name = "standard output" if job[1] == STANDARD else printable(str(job[1]))
             (error if job[1] == STANDARD else Console(highlight=False)).print(
                 f"{name}: {rows:,} predictions by {card.framework}", soft_wrap=True, markup=False
             )
@@ -163,9 +167,9 @@ def predict(
 
 
 def _fail(problems: list[str]) -> NoReturn:
-    """End the command with a line for each problem and exit code 1."""
+    """Print a line for each problem, and exit with code 1."""
     for problem in problems:
-        error.print(f"error: {commandline.printable(problem)}", soft_wrap=True, markup=False)
+        error.print(f"error: {printable(problem)}", soft_wrap=True, markup=False)
     raise typer.Exit(1)
 
 
@@ -173,31 +177,31 @@ def _fail(problems: list[str]) -> NoReturn:
 def _engine(
     framework: str, track: str, threads: int, memory: int, constant_memory: bool = False
 ) -> Iterator[tuple[Adapter, Path, Status]]:
-    """A framework that has been started, a folder for its files, and the line that tells the user what it is doing."""
+    """Yield a started adapter, a temporary folder, and the status line of the terminal."""
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
     keep, folder = False, None
     try:
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             folder = Path(tempfile.mkdtemp(prefix="irisbench-"))
         with error.status(f"{framework}: starting") as status, row.create(track) as adapter:
             try:
                 adapter.start(Resources(threads, memory, folder, row.device, constant_memory=constant_memory))
-                commandline.end_on_signals()  # PySpark has put its own handler in place
+                interrupts.end_on_signals()  # PySpark has installed its own handler
                 yield adapter, folder, status
             except (BadInput, BrokenPipeError):
                 raise
             except Unavailable as problem:
                 raise BadInput(f"{framework} is unavailable: {problem}") from None
             except Exception as problem:
-                commandline.end_if_interrupted()  # a library may have caught the signal and failed because of it
-                # Told while the engine is still up: some of its errors cannot be read once it is gone.
+                interrupts.end_if_interrupted()  # a library may have caught the signal and failed
+                # Read the error while the engine is running: some of its errors cannot be read afterwards.
                 keep = adapter.log is not None
                 memory_kind = exhausted_memory(problem, adapter.log)
                 what = (
-                    f"ran out of memory ({memory_kind}); give it more with --memory"
+                    f"ran out of memory ({memory_kind}); raise the limit with --memory"
                     if memory_kind
                     else first_line(problem)
                 )
@@ -205,7 +209,7 @@ def _engine(
                 _fail([f"{framework} {what}" + (f" (log: {adapter.log})" if keep else "")])
     finally:
         if folder and not keep:
-            with commandline.uninterrupted():
+            with interrupts.uninterrupted():
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,10 +1,10 @@
-"""The contract that every framework fulfils, and the words that it uses.
+"""The contract that the adapter of every framework fulfils.
 
 with Adapter() as adapter:
     adapter.start(resources)
     table = adapter.load(path)
     model = adapter.train(table, adapter.recipe("mlp", rows), seed=0)
-    codes = adapter.predict(model, table)
+    labels = adapter.predict(model, table)
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-if TYPE_CHECKING:  # the harness, which stays small, reads this file too
+if TYPE_CHECKING:  # the supervisor imports this file, and must stay small
     import numpy as np
     from numpy.typing import NDArray
 
 MODELS = ("logistic", "mlp", "deep")
 TRACKS = ("default", "tuned")
 HIDDEN = {"mlp": (16,), "deep": (512, 512, 512)}
-"""Widths of the hidden layers of the models that are neural networks."""
+"""Widths of the hidden layers of each neural network."""
 
 
 def model_with(hidden: Iterable[int]) -> str:
-    """Return the name of the model with these hidden layers. ValueError if there is none."""
+    """Return the name of the model with these hidden layers. Raise ValueError if there is none."""
     names = {widths: name for name, widths in HIDDEN.items()} | {(): "logistic"}
     if (name := names.get(tuple(hidden))) is None:
         raise ValueError(f"no model has hidden layers of {list(hidden)}")
@@ -35,7 +35,7 @@ def model_with(hidden: Iterable[int]) -> str:
 
 @dataclass(frozen=True)
 class Resources:
-    """What an engine may use. `folder` is for its log and its working files; who made it removes it."""
+    """Limits of an engine. `folder` is for its log and its working files; the caller removes it."""
 
     threads: int
     memory_bytes: int
@@ -43,15 +43,16 @@ class Resources:
     device: str = "cpu"
     cluster: str | None = None
     constant_memory: bool = False
-    """Whether memory must not grow with the number of tables that are loaded, one after another."""
+    """Whether memory must not grow with the number of tables that are loaded one after another."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained: an algorithm that the adapter offers, and its settings.
+    """How to train a model: an algorithm of the adapter, and its settings.
 
-    A setting that is None is left to the framework. `sample_rows`: rows that an algorithm fits first, so that few
-    iterations over all rows remain. `options` are parameters of the framework, under its own names.
+    Settings that are None keep the default of the framework. `sample_rows` is the size of a sample that the algorithm
+    fits first, so that it needs few iterations over all rows. `options` are parameters of the framework under its own
+    names.
     """
 
     model: str
@@ -65,10 +66,20 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Return the algorithm and the settings that are not left to the framework, as JSON values."""
+        """Return the algorithm and all settings that are not None, as JSON values."""
         values = asdict(self)
         del values["model"], values["options"]
         return {name: value for name, value in values.items() if value is not None} | dict(self.options)
+
+
+SettingT = TypeVar("SettingT")
+
+
+def given(setting: SettingT | None) -> SettingT:
+    """Return a setting of a recipe that the algorithm needs. Raise ValueError if the recipe does not have it."""
+    if setting is None:
+        raise ValueError("the recipe lacks a setting that its algorithm needs; set it in `recipe`")
+    return setting
 
 
 TableT = TypeVar("TableT")
@@ -76,17 +87,17 @@ ModelT = TypeVar("ModelT")
 
 
 class Adapter(ABC, Generic[TableT, ModelT]):
-    """One framework. Tables and models are the framework's own: callers hand them back and never look inside.
+    """A framework behind the contract. Tables and models belong to the framework; callers only pass them on.
 
     A method returns when its work is done: lazy engines materialise, GPUs synchronise. Tables have the columns of
-    `datasets.flowers`. A table that `load` read from a file without species serves for predictions only.
+    `datasets.flowers`. A table without species can be used for predictions only.
     """
 
     log: Path | None = None
-    """Where the engine writes its log, once started, if it writes one."""
+    """Path of the log of the engine, set by `start`, or None if it writes no log."""
 
     serving: str
-    """How `predict_one` asks for its flower, in words."""
+    """How `predict_one` predicts its flower, as text for the report."""
 
     def __init__(self, track: str = "tuned") -> None:
         self.track = track
@@ -97,61 +108,61 @@ class Adapter(ABC, Generic[TableT, ModelT]):
 
     @abstractmethod
     def start(self, resources: Resources) -> None:
-        """Start the engine. Unavailable if a part is missing that only the framework itself can see."""
+        """Start the engine. Raise Unavailable if it needs something that is missing."""
 
     def build(self) -> dict[str, Any]:
-        """Return what the running engine says of its own build: BLAS, instruction sets, CUDA. JSON values."""
+        """Return facts about the build of the running engine as JSON values: BLAS, instruction sets, CUDA."""
         return {}
 
     @abstractmethod
     def load(self, path: Path) -> TableT:
-        """Read a Parquet file, or a folder of part files, into the framework's own table. BadInput if it is none."""
+        """Read a Parquet file, or a folder of part files, into a table. Raise BadInput for other content."""
 
     def release(self, table: TableT) -> None:
-        """Free what a table holds outside this process. The table is not used again."""
+        """Free the memory of a table outside this process. The table is not used again."""
 
     @abstractmethod
     def recipe(self, model: str, rows: int) -> Recipe:
-        """Return how the track trains `model` on so many rows."""
+        """Return the recipe of the track for `model` on this number of rows."""
 
     def candidates(self, model: str, rows: int) -> list[Recipe]:
-        """Return other recipes that could be faster, for ./nox -s tune."""
+        """Return alternative recipes for ./nox -s tune."""
         return []
 
     @abstractmethod
     def train(self, table: TableT, recipe: Recipe, seed: int) -> ModelT:
-        """Train by a recipe, scaling of the features included, and return the framework's own model."""
+        """Train a model by a recipe, including the scaling of the features."""
 
     @abstractmethod
     def predict(self, model: ModelT, table: TableT) -> NDArray[np.int8]:
-        """Return class codes on the host, shape (n_rows,)."""
+        """Return class labels on the host, shape (n_rows,)."""
 
     @abstractmethod
     def predict_proba(self, model: ModelT, table: TableT) -> NDArray[np.float32]:
-        """Return class probabilities on the host, shape (n_rows, 3), classes in code order."""
+        """Return class probabilities on the host, shape (n_rows, 3), in the order of the class labels."""
 
     @abstractmethod
     def predict_one(self, model: ModelT, flower: NDArray[np.float32]) -> int:
-        """Return the class code of one flower, four measurements in cm, asked as a web service would ask."""
+        """Return the class label of one flower, four features in cm, in the way a web service would predict it."""
 
     @abstractmethod
     def save(self, model: ModelT, folder: Path) -> None:
-        """Write the model into `folder`, which exists and is empty, in the framework's own format."""
+        """Write the model into the empty folder `folder` in the format of the framework."""
 
     @abstractmethod
     def restore(self, folder: Path) -> ModelT:
-        """Return the model that `save` wrote."""
+        """Return the model that `save` wrote. Raise ForeignModel if the files contain anything else."""
 
     def name_of(self, model: ModelT) -> str | None:
-        """Return which of MODELS a restored model is, or None where the framework's models do not show it."""
+        """Return the name of a restored model, one of MODELS, or None if its files do not determine it."""
         return None
 
     @abstractmethod
     def describe(self, model: ModelT) -> dict[str, Any]:
-        """Return the recipe as it ran: its settings, and what came out of them, such as iterations. JSON values."""
+        """Return the recipe as it ran as JSON values: its settings, and results such as the number of iterations."""
 
     def close(self) -> None:
-        """End the engine. May be called twice, and before `start`."""
+        """End the engine. May be called twice, or before `start`."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The baseline: predicts the most frequent class. Its cost is the harness's own, and any model must beat its score."""
+"""The baseline: predict the most frequent class. Its times show the overhead of the benchmark itself."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from adapters.errors import ForeignModel, NoSpecies
 from datasets.files import read_json
 from datasets.streaming import InMemory, OnDisk, load
 
-Table = InMemory | OnDisk
+Table = InMemory[NDArray[Any]] | OnDisk
 
 
 class Baseline(Adapter[Table, NDArray[np.float32]]):
-    """A model is the share of each class in the training rows, an array of shape (3,)."""
+    """Predict the most frequent class. A model is the share of each class in the training rows, shape (3,)."""
 
-    serving = "the class that it stored"
+    serving = "the stored class"
 
     def start(self, resources: Resources) -> None:
         self._memory_bytes = resources.memory_bytes
@@ -58,7 +58,7 @@ class Baseline(Adapter[Table, NDArray[np.float32]]):
     def restore(self, folder: Path) -> NDArray[np.float32]:
         shares = np.array(read_json(folder / "shares.json", list[float]), dtype=np.float32)
         if shares.shape != (3,) or not np.all((shares >= 0) & (shares <= 1)) or abs(shares.sum() - 1) > 1e-3:
-            raise ForeignModel(f"shares of the three species are 0 to 1 and sum to 1; it has {shares.tolist()}")
+            raise ForeignModel(f"its shares of the species must be 0 to 1 and sum to 1, and are {shares.tolist()}")
         return shares
 
     def describe(self, model: NDArray[np.float32]) -> dict[str, Any]:

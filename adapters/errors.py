@@ -1,38 +1,38 @@
-"""What can go wrong in an adapter, and how the one kind that is a result, memory, is recognised.
+"""Errors of adapters, and how to recognise that memory was exhausted.
 
 Exception
-├── BadInput (commandline)   what the user handed in is wrong: exit code 2
-│   ├── NoSpecies            a table without species was handed to train
-│   └── ForeignModel         a file that restore reads is no model of ours
-└── Unavailable              a part is missing: the package, Java, the GPU
+├── BadInput (errors)        the input of the user is wrong: exit code 2
+│   ├── NoSpecies            `train` was called with a table without species
+│   └── ForeignModel         `restore` read a file that `save` did not write
+└── Unavailable              a package, Java or a GPU is missing
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from commandline import BadInput
+from errors import BadInput
 
 
 class NoSpecies(BadInput):
-    """A table without species was handed to `train`."""
+    """`train` was called with a table without species."""
 
     def __init__(self) -> None:
-        super().__init__("the table has no column species, so there is nothing to learn from")
+        super().__init__("the table has no column species; add the species of every flower")
 
 
 class ForeignModel(BadInput):
-    """A file that `restore` reads holds something else than a model that `save` wrote."""
+    """`restore` read a file that `save` did not write."""
 
 
 class Unavailable(Exception):
-    """A framework cannot run here; the message says what is missing and what to type."""
+    """A framework cannot run here. The message says what is missing and how to install it."""
 
 
 def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
-    """Which memory an error says was exhausted ("Java heap", "CUDA", "host"), or None if it says no such thing.
+    """Return which memory was exhausted ("Java heap", "CUDA" or "host"), or None if the error has another cause.
 
-    A JVM that dies of it cannot answer any more, so the engine's log is asked too.
+    The log of the engine is searched, too, because a JVM that ran out of memory no longer answers.
     """
     chain: list[BaseException] = []
     link: BaseException | None = error
@@ -46,7 +46,7 @@ def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
         return "Java heap"
     if "CUDA out of memory" in text or "CUDA_ERROR_OUT_OF_MEMORY" in text:
         return "CUDA"
-    if "OOM when allocating" in text:  # TensorFlow's words; it adds the device
+    if "OOM when allocating" in text:  # TensorFlow's message, followed by the device
         return "CUDA" if "GPU" in text else "host"
     if any(isinstance(link, MemoryError) for link in chain) or "can't allocate memory" in text:
         return "host"
@@ -54,7 +54,7 @@ def exhausted_memory(error: BaseException, log: Path | None) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the kind of an error and the first line of its message. H2O's errors carry the message as an attribute."""
+    """Return the type of an error and the first line of its message. H2O's errors have the message as an attribute."""
     message = str(getattr(error.args[0] if error.args else None, "exception_msg", None) or error)
     text = next((line.strip() for line in message.splitlines() if line.strip()), "no message")
     return f"{type(error).__name__}: {text}"

@@ -1,6 +1,6 @@
-"""Start processes that exit with their parent process, even if that one is killed by signal 9.
+"""Start processes that exit with their parent process, even if the parent is killed by signal 9.
 
-python -m adapters.exit_with_parent MODULE [ARGUMENT]...    run a module of ours; a pipe from the parent is its input
+python -m adapters.exit_with_parent MODULE [ARGUMENT]...    run a module whose standard input is a pipe of the parent
 """
 
 from __future__ import annotations
@@ -12,45 +12,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
 KERNEL_KILLS = sys.platform == "linux"
-"""Whether the kernel kills a child for us when its parent dies."""
+"""Whether the kernel can kill a child when its parent dies."""
 
 SHELL = 'exec 3<&0; "$@" & child=$!; (read _ <&3; kill -9 $child) & wait $child; kill $! 2>/dev/null'
-"""Start a command and kill it when standard input closes. For systems whose kernel cannot, such as macOS."""
+"""Shell script that starts a command and kills it when standard input closes. For other kernels, such as macOS."""
 
 _prctl = ctypes.CDLL(None).prctl if KERNEL_KILLS else None  # loaded here, because a forked child must not load anything
 _PR_SET_PDEATHSIG = 1
 
 
-_DEFERRED = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
-
-
-@contextmanager
-def deferred_signals() -> Iterator[None]:
-    """Postpone Ctrl-C, TERM and HUP to the end of the block, so that a child that has started is always known."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _accept_signals() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _DEFERRED)  # a child inherits what its parent defers
-
-
 def preexec() -> Callable[[], None] | None:
-    """Return Popen's `preexec_fn` that makes the kernel kill the child when this process dies, None if it cannot.
+    """Return a `preexec_fn` for Popen with which the kernel kills the child when this process dies.
 
-    Linux sends the signal when the thread that started the child ends. Only the main thread lives as long as its
-    process, so other threads get None too.
+    Return None if the kernel cannot do this. Linux sends the signal when the thread that started the child ends. Only
+    the main thread lives as long as its process, so other threads get None, too.
     """
     if not KERNEL_KILLS or threading.current_thread() is not threading.main_thread():
         return None
@@ -58,7 +40,6 @@ def preexec() -> Callable[[], None] | None:
 
     def kill_with_parent() -> None:
         assert _prctl
-        _accept_signals()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # the parent died before the call above
             os.kill(os.getpid(), signal.SIGKILL)
@@ -67,17 +48,15 @@ def preexec() -> Callable[[], None] | None:
 
 
 def start(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a command that is killed when this process ends, without standard input; `options` go to Popen."""
+    """Start a command that is killed when this process ends. It has no standard input; `options` go to Popen."""
     if bind := preexec():
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=bind, **options)
-    return subprocess.Popen(
-        ["sh", "-c", SHELL, "sh", *command], stdin=subprocess.PIPE, preexec_fn=_accept_signals, **options
-    )
+    return subprocess.Popen(["sh", "-c", SHELL, "sh", *command], stdin=subprocess.PIPE, **options)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what `start` started and wait until it is gone."""
-    if process.stdin:  # a shell, which kills its child; killed itself, it would leave the child behind
+    """Kill a command that `start` started, and wait until it has exited."""
+    if process.stdin:  # a shell, which kills its child when its input closes
         process.stdin.close()
     else:
         process.kill()
@@ -85,7 +64,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def watch_input() -> None:
-    """Exit when standard input closes: a pipe that nobody writes to, and that closes when the parent dies."""
+    """Exit when standard input closes. It is a pipe without data that closes when the parent dies."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
 
 
@@ -96,7 +75,7 @@ def _exit_at_end_of_input() -> None:
 
 
 def run(module: str, arguments: Sequence[str], **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `python -m MODULE` to its end, and kill it when this process ends; `options` go to Popen."""
+    """Run `python -m MODULE`, and kill it if this process ends before it. `options` go to Popen."""
     process = subprocess.Popen(
         [sys.executable, "-m", "adapters.exit_with_parent", module, *arguments],
         cwd=ROOT,
@@ -107,8 +86,8 @@ def run(module: str, arguments: Sequence[str], **options: Any) -> subprocess.Com
         **options,
     )
     try:
-        # Not `communicate`, which would close the pipe at once.
-        answers = [stream.read() if stream else None for stream in (process.stdout, process.stderr)]
+        # `communicate` would close the pipe at once.
+        outputs = [stream.read() if stream else None for stream in (process.stdout, process.stderr)]
         process.wait()
     except BaseException:
         process.kill()
@@ -118,7 +97,7 @@ def run(module: str, arguments: Sequence[str], **options: Any) -> subprocess.Com
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream:
                 stream.close()
-    return subprocess.CompletedProcess(process.args, process.returncode, *answers)
+    return subprocess.CompletedProcess(process.args, process.returncode, *outputs)
 
 
 if __name__ == "__main__":

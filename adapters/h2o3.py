@@ -1,4 +1,4 @@
-"""H2O-3: a JVM of our own on 127.0.0.1, spoken to through the h2o client."""
+"""H2O-3: the h2o client, and a private server on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# The client and the server report their use to the vendor unless told not to.
+# Without this, the client and the server send usage data to the vendor.
 os.environ["DO_NOT_TRACK"] = "1"
 
 import h2o
@@ -21,24 +21,27 @@ from h2o.estimators import H2ODeepLearningEstimator, H2OEstimator, H2OGeneralize
 from numpy.typing import NDArray
 
 from adapters import java
-from adapters.base import HIDDEN, Adapter, Recipe, Resources, model_with
+from adapters.base import HIDDEN, Adapter, Recipe, Resources, given, model_with
 from adapters.errors import ForeignModel, NoSpecies
 from adapters.h2o_server import Server
 from datasets import store
 from datasets.flowers import FEATURES
 
 FILE = "model.h2o"
-"""A saved model, in its folder."""
+"""File name of a saved model."""
 
 NAMES = {"batch_size": "mini_batch_size", "learning_rate": "rate"}
-"""H2O's own names for settings of a recipe."""
+"""H2O's names for settings of a recipe."""
 
 
 class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
-    """`default`: the estimators as they come, as in https://docs.h2o.ai/h2o/latest-stable/h2o-docs/data-science/glm.html
-    and deep-learning.html beside it. `logistic` has H2O's own elastic-net penalty and its IRLSM solver.
+    """H2O-3.
 
-    `tuned`: L-BFGS without a penalty; networks that are scored once, at the end.
+    `default`: the estimators with their defaults, as in
+    https://docs.h2o.ai/h2o/latest-stable/h2o-docs/data-science/glm.html and deep-learning.html in the same folder.
+    `logistic` therefore has an elastic-net penalty and the solver IRLSM.
+
+    `tuned`: L-BFGS without a penalty; networks are scored only once, at the end.
     """
 
     serving = "the server, over HTTP: two Rapids expressions and POST /3/Predictions, on a frame of one row"
@@ -53,13 +56,13 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
             self.log, login = self._server.log, self._server.login
             url = self._server.start()
         h2o.no_progress()
-        with contextlib.redirect_stdout(io.StringIO()):  # it says how old this release is
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints the age of this release
             connection = h2o.connect(url=url, auth=login, verbose=False)
         if self._server:
             self._server.watch(connection)
 
     def build(self) -> dict[str, Any]:
-        # No BLAS: its algorithms are loops in Java.
+        # H2O uses no BLAS: its algorithms are loops in Java.
         server = h2o.cluster()
         return {
             "version": server.version,
@@ -84,14 +87,14 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         if self.track == "default":
             return Recipe(model, "glm" if model == "logistic" else "deeplearning")
         if model == "logistic":
-            # Without a penalty, IRLSM would stop after two iterations, far from the optimum.
+            # Without a penalty, IRLSM stops after two iterations, far from the optimum.
             return Recipe(model, "glm", options={"solver": "L_BFGS", "lambda_": 0, "alpha": 0})
-        once = {"score_interval": 1e9, "overwrite_with_best_model": False}  # one scoring, at the end
+        once = {"score_interval": 1e9, "overwrite_with_best_model": False}  # score once, at the end
         if rows < 1_000:
-            # Few rows are not handed round: one thread takes them in one go. More epochs would overfit.
+            # One thread processes all rows in a single iteration. More epochs would overfit.
             options = once | {"train_samples_per_iteration": 100 * rows, "reproducible": True}
             return Recipe(model, "deeplearning", epochs=100.0, options=options)
-        # A rate that falls ends nearer to the optimum than ADADELTA, and equally near from every seed.
+        # A decaying rate ends closer to the optimum than ADADELTA, and equally close for every seed.
         options = once | {"adaptive_rate": False, "train_samples_per_iteration": -1}
         if model == "mlp":
             epochs = max(1.0, (30_000 if rows < 100_000 else 300_000) / rows)
@@ -111,7 +114,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
             ]
         if model == "deep":
             return [
-                replace(own, epochs=own.epochs / 2),
+                replace(own, epochs=given(own.epochs) / 2),
                 replace(own, batch_size=64, learning_rate=0.03),
                 _with(own, initial_weights=None),
                 _with(own, adaptive_rate=True),
@@ -136,7 +139,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
             start = _he(HIDDEN[recipe.model], seed) if settings.get("initial_weights") == "He" else {}
             estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[recipe.model]), seed=seed, **(settings | start))
         estimator.train(x=list(FEATURES), y="species", training_frame=table)
-        for frame in itertools.chain(*start.values()):  # the model has its own now
+        for frame in itertools.chain(*start.values()):  # the model has copied them
             h2o.remove(frame)
         return estimator
 
@@ -147,19 +150,19 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         return self._fetch(model.predict(table), ["p0", "p1", "p2"]).astype(np.float32)
 
     def _fetch(self, predictions: h2o.H2OFrame, columns: list[str]) -> NDArray[Any]:
-        values = predictions[columns].as_data_frame(use_multi_thread=True).to_numpy()
+        values: NDArray[Any] = predictions[columns].as_data_frame(use_multi_thread=True).to_numpy()
         h2o.remove(predictions)
         return values
 
     def predict_one(self, model: H2OEstimator, flower: NDArray[np.float32]) -> int:
-        # A new frame would be uploaded as a file and parsed: one is kept, and its four values are set.
+        # A new frame would be uploaded as a file and parsed. Instead, keep one frame and set its four values.
         if self._row is None:
             name = f"row_{uuid.uuid4().hex}"
             self._row = h2o.H2OFrame([[0.0] * 4], destination_frame=name, column_names=list(FEATURES))
         row = filled = self._row.frame_id
         for column, value in enumerate(flower.tolist()):
             filled = f"(:= {filled} {value!r} [{column}] [0])"
-        # Overwritten, not removed, a prediction would leave its columns behind.
+        # Remove the last prediction, because overwriting it would leave its columns on the server.
         h2o.rapids(f"(, (rm {row}_answer) (assign {row}_flower {filled}))")
         h2o.api(
             f"POST /3/Predictions/models/{model.model_id}/frames/{row}_flower",
@@ -177,7 +180,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
 
     @contextlib.contextmanager
     def _names(self, *paths: Path) -> Iterator[list[str]]:
-        """Yield the names by which the server, which works in another folder, finds these files."""
+        """Yield the names by which the server, whose working folder is different, finds these files."""
         if self._server:
             with self._server.names(*paths) as names:
                 yield names
@@ -209,7 +212,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
     def close(self) -> None:
         if self._row is not None:
             row, self._row = self._row.frame_id, None
-            if self._server is None:  # a cluster that lives on
+            if self._server is None:  # a cluster that keeps running
                 h2o.remove([row, f"{row}_flower", f"{row}_answer"])
         if self._server is not None:
             server, self._server = self._server, None
@@ -220,26 +223,27 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
 
 
 def _checked(model: H2OEstimator) -> H2OEstimator:
-    """Return a restored model. ForeignModel unless it has the kind, the features and the classes of ours."""
+    """Return a restored model. Raise ForeignModel unless it has the type, features and classes that `train` gives."""
     output = model._model_json["output"]
     *names, answer = output["names"]
     *_, classes = output["domains"]
     if model.algo not in ("glm", "deeplearning") or output["model_category"] != "Multinomial":
-        raise ForeignModel(f"a {model.algo} of the category {output['model_category']}, which no training here makes")
+        raise ForeignModel(f"`train` makes no {model.algo} model of the category {output['model_category']}")
     if (sorted(names), answer, classes) != (sorted(FEATURES), "species", ["0", "1", "2"]):
         raise ForeignModel(f"it predicts {answer} {classes} from {', '.join(names)}, not the species from {FEATURES}")
     return model
 
 
 def _with(recipe: Recipe, **options: Any) -> Recipe:
+    """Return the recipe with other options."""
     return replace(recipe, options={**recipe.options, **options})
 
 
 def _he(hidden: tuple[int, ...], seed: int) -> dict[str, list[h2o.H2OFrame]]:
-    """Weights and biases to start from, by He and others, Delving Deep into Rectifiers, ICCV 2015.
+    """Return initial weights and biases by He et al., Delving Deep into Rectifiers, ICCV 2015.
 
-    H2O itself starts its rectifiers with small weights and biases of 0.5 and 1, so that hardly one of them is off: its
-    deep network begins as a linear model.
+    By default, H2O starts with small weights and biases of 0.5 and 1. Almost all rectifiers are then active, so the
+    deep network starts as a linear model.
     """
     random = np.random.default_rng(seed)
     sizes = (len(FEATURES), *hidden, 3)

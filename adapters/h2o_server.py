@@ -1,4 +1,4 @@
-"""H2O's server: a JVM on 127.0.0.1 that only this process can use, and that exits with it."""
+"""Start H2O's server: a JVM on 127.0.0.1 that only this process can use, and that exits with it."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from h2o.exceptions import H2OConnectionError
 from adapters import exit_with_parent, java
 from adapters.base import Resources
 from adapters.errors import Unavailable
+from interrupts import uninterrupted
 
 DENIED = "/bin/*,/etc/*,/var/*,/usr/*,/proc/*"
 HIDDEN_NAMES = "**/.**"
-"""Together H2O's own list of paths that it refuses to read and to write.
+"""Together the paths that H2O refuses to read and write by default.
 
-The login protects the user's files. The list only stops a mistaken path: H2O compares it with the path as given, so
-a path two levels below one of these folders passes, and so does a symbolic link to any place.
+The login protects the files of the user. The list only stops mistaken paths: H2O compares it with the path as given, so
+it accepts a path two levels below one of these folders, and a symbolic link to any place.
 """
 
 NOBODY = "nobody"
-"""The password of an empty key store. It protects nothing."""
+"""The password of an empty key store. It need not be secret."""
 
 
 class Server:
-    """One server of one node. `url` and `login`, a user name and a password for this server alone, open it."""
+    """A server of one node. `login` is the user name and password that it requires."""
 
     def __init__(self, resources: Resources) -> None:
-        """Unavailable without Java."""
+        """Raise Unavailable if Java is missing."""
         if reason := java.missing():
             raise Unavailable(reason)
         self.log = resources.folder / "h2o.log"
@@ -59,37 +60,37 @@ class Server:
         command = [
             *java.command(self._resources),
             "-Dsys.ai.h2o.telemetry.disabled=true",
-            # It would unpack a library of 157 MB at each start.
+            # This extension would unpack a library of 157 MB at each start.
             "-Dsys.ai.h2o.ext.core.toggle.XGBoost=False",
-            # It would read Hadoop's configuration for a way to log in that is not used here.
+            # This extension would read the configuration of Hadoop for a login that is not used here.
             "-Dsys.ai.h2o.ext.core.toggle.KrbStandalone=False",
             *("-jar", str(files("h2o") / "backend" / "bin" / "h2o.jar"), "-allow_unsupported_java"),
             *("-ip", "127.0.0.1", "-web_ip", "127.0.0.1"),
-            # A server whose own folder is hidden has to read hidden paths.
+            # A server whose own folder is hidden must read hidden paths.
             *("-file_deny_glob", f"{{{DENIED}}}" if hidden else f"{{{DENIED},{HIDDEN_NAMES}}}"),
             *("-name", f"irisbench-{uuid.uuid4()}", "-nthreads", str(self._resources.threads)),
-            # Below the server's working folder: H2O takes no path with a space in it.
+            # Relative to the working folder of the server, because H2O accepts no path with a space.
             *("-ice_root", "h2o", "-log_dir", "h2o/logs"),
             *_security_options(folder / "h2o", *self.login),
         ]
         self._links.mkdir(exist_ok=True)
-        with self.log.open("wb") as log, exit_with_parent.deferred_signals():
+        with self.log.open("wb") as log, uninterrupted():
             self._jvm = exit_with_parent.start(
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
-        # The line for which the client's own h2o.init waits, too.
+        # The function h2o.init of the client waits for this line, too.
         while not (
-            up := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))
+            started := re.search(r"Open H2O Flow in your web browser: (\S+)\s", self.log.read_text(errors="replace"))
         ):
             if self._jvm.poll() is not None:
                 raise _ended(self._jvm)
             if not shutil.disk_usage(folder).free:  # the line would never come
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
             time.sleep(0.02)
-        return up[1]
+        return started[1]
 
     def watch(self, connection: H2OConnection) -> None:
-        """Make requests fail at once, with the reason, when the server has ended. The client would retry for 90 s."""
+        """Make requests fail with a reason as soon as the server has exited. The client would retry for 90 s."""
         connection.request = self._watched(connection.request)
 
     def _watched(self, request: Callable[..., Any]) -> Callable[..., Any]:
@@ -109,7 +110,7 @@ class Server:
 
     @contextmanager
     def names(self, *paths: Path) -> Iterator[list[str]]:
-        """Yield paths under which the server may use these files: links in its own folder, which no list denies."""
+        """Yield paths by which the server may use these files: links in its own folder, which is not on the list."""
         with tempfile.TemporaryDirectory(dir=self._links) as folder:
             links = [Path(folder, f"{number}{path.suffix}") for number, path in enumerate(paths)]
             for link, path in zip(links, paths, strict=True):
@@ -117,29 +118,30 @@ class Server:
             yield [str(link) for link in links]
 
     def end(self) -> None:
-        """End the server. May be called twice."""
+        """Kill the server. May be called twice."""
         if self._jvm is not None:
             jvm, self._jvm = self._jvm, None
             exit_with_parent.end(jvm)
 
 
 def _ended(jvm: subprocess.Popen[bytes]) -> RuntimeError:
+    """Return an error that says how the server exited."""
     code = jvm.returncode
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return RuntimeError(f"H2O's server ended with {how}")
 
 
 def _security_options(folder: Path, user: str, password: str) -> list[str]:
-    """Write the files that close a server to everybody but `user`, and return the options that name them.
+    """Write the files that restrict a server to `user`, and return the options that name them.
 
     `folder` is h2o/ in the server's working folder; only its owner can access it.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     contents = {
         "login": f"{user}: {password}\n".encode(),
-        # The other nodes: none. Without this list H2O looks for them by UDP, from a socket on all interfaces.
+        # An empty list of other nodes. Without it, H2O searches for nodes by UDP from a socket on all interfaces.
         "flatfile": b"",
-        # The port for other nodes asks for a certificate, and trusts none: no handshake succeeds.
+        # The port for other nodes requires a certificate and trusts none, so no handshake succeeds.
         "nobody.jks": _empty_key_store(NOBODY),
         "internal": f"h2o_ssl_jks_internal=h2o/nobody.jks\nh2o_ssl_jks_password={NOBODY}\n".encode(),
     }
@@ -154,6 +156,6 @@ def _security_options(folder: Path, user: str, password: str) -> list[str]:
 
 
 def _empty_key_store(password: str) -> bytes:
-    """Return a Java key store (format JKS, version 2) without keys and certificates."""
+    """Return a Java key store (format JKS, version 2) without any key or certificate."""
     content = struct.pack(">III", 0xFEEDFEED, 2, 0)
     return content + hashlib.sha1(password.encode("utf-16-be") + b"Mighty Aphrodite" + content).digest()

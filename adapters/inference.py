@@ -1,4 +1,4 @@
-"""Predict the species of many flowers: in pieces, with a progress bar, and a file that is complete or absent."""
+"""Predict the species of many flowers in pieces, with a progress bar. A results file appears when it is complete."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from adapters.base import Adapter
 from adapters.errors import ForeignModel
-from commandline import WRONG_PATH, BadInput, check_folder
 from datasets import store, tables
-from datasets.files import replacing
+from datasets.files import check_folder, replacing
 from datasets.flowers import SPECIES
+from errors import WRONG_PATH, BadInput
 
 STANDARD = Path("-")
-"""Standard input and standard output."""
+"""Name of standard input and standard output."""
 
 SCHEMA = pa.schema({"species": pa.string(), **{f"probability_{name}": pa.float64() for name in SPECIES}})
 LARGE_BLOCK_BYTES = 2**20
-"""Blocks of memory that are returned to the system as soon as they are freed."""
+"""Memory blocks of at least this size are returned to the system when they are freed."""
 
 DIGITS = 6
-"""Digits of the probabilities that are written."""
+"""Decimal places of the probabilities."""
 
 INPUT = re.compile(r"\.(csv|csv\.gz|tsv)$", re.IGNORECASE)
-"""How the names of the files end that are read of a folder."""
+"""Suffixes of the files that are read from a folder."""
 
 
 class Job(NamedTuple):
-    """What is read, and where its results are written."""
+    """A file of flowers, and the path for its results."""
 
     data: Path
     output: Path
     in_folder: bool = False
-    """Whether `data` is one of the files of a folder."""
+    """Whether the user named the folder of `data` instead of the file."""
     not_read: tuple[str, ...] = ()
-    """For the last file of a folder: the names of the files that are not read."""
+    """Names of the files in the folder that are not read. Set in the last job of a folder."""
 
 
 class NotWritten(Exception):
-    """Results cannot be written, for example to a full disk. The message says where and why. Exit code 1."""
+    """Results cannot be written, for example to a full disk. The message says where and why. The exit code is 1."""
 
 
 def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
-    """Return one job, or one for each CSV file of a folder. Nothing is created yet.
+    """Return one job, or a job for each CSV file in a folder. Do not create any file yet.
 
-    BadInput if a result would replace an input, or could not be told apart from the columns in `keep`.
+    Raise BadInput if results would replace an input, or if a column in `keep` has the name of a result column.
     """
     if clash := [name for name in keep if name in SCHEMA.names or keep.count(name) > 1]:
         raise BadInput(f"--keep {clash[0]}: the results would have two columns of this name; rename it in {data}")
@@ -81,7 +81,7 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
     if output == STANDARD or (output.exists() and not output.is_dir()):
         raise BadInput(f"{data} is a folder of {len(files)} files; name a folder to write their results into")
     if _same(output, data):
-        raise BadInput(f"{output} holds the flowers themselves; name another folder to write into")
+        raise BadInput(f"{output} is the folder of the input; name another folder to write into")
     _check_links(output)
     pairs: dict[Path, Path] = {}
     for file in files:
@@ -98,18 +98,18 @@ def jobs(data: Path, output: Path, keep: Sequence[str]) -> list[Job]:
 
 
 def _same(path: Path, other: Path | Any) -> bool:
-    """Whether a path names the same file as another path, or as an open standard stream."""
+    """Return whether `path` names the same file as another path or a standard stream."""
     if other is None or path == STANDARD:
         return False
     try:
         status = os.stat(other) if isinstance(other, Path) else os.fstat(other.fileno())
         return os.path.samestat(os.stat(path), status)
-    except (OSError, ValueError):  # ValueError: a stream without a number, as tests have
+    except (OSError, ValueError):  # ValueError: a stream without a descriptor, as in tests
         return False
 
 
 def _check_links(path: Path) -> None:
-    """BadInput if `path` leads through a symbolic link of another account, which could point to any file of ours."""
+    """Raise BadInput if `path` contains a symbolic link of another account, which could name any file of the user."""
     pending, checked = [path.absolute()], set[Path]()
     while pending:
         end = pending.pop()
@@ -121,16 +121,16 @@ def _check_links(path: Path) -> None:
                 pending.append(step.parent / step.readlink())
 
 
-def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
-    """Write the columns in `keep`, the species and the probabilities as CSV, and return the number of rows.
+def predict(adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
+    """Write the columns in `keep`, the species and the probabilities as CSV. Return the number of rows.
 
-    `folder` is for temporary files, `console` for the progress and, after the last file of a folder, the names of the
+    `folder` is for temporary files. `console` shows the progress and, after the last job of a folder, the names of the
     files that are not read.
 
     Raises
     ------
     BadInput
-        The flowers cannot be read, or the path of the results is wrong.
+        The flowers cannot be read, or the user should name another path for the results.
     NotWritten
         The results cannot be written, for example to a full disk.
     """
@@ -143,11 +143,11 @@ def predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Conso
             console.print(f"not read: {name}", soft_wrap=True, markup=False)
 
 
-def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str]) -> int:
-    """Do the work of `predict` for what is known to be no FIFO in a folder."""
+def _predict(adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str]) -> int:
+    """Do the work of `predict`, once it is clear that the input is no FIFO in a folder."""
     data, output = job.data, job.output
     schema = pa.schema([pa.field(name, pa.string()) for name in keep] + list(SCHEMA))
-    # Text of the user may need quotes, our names and numbers do not.
+    # Text of the user may need quotes. Species and probabilities do not.
     quotes = "needed" if keep else "none"
     options = pa.csv.WriteOptions(quoting_style=quotes, quoting_header=quotes)
     rows = 0
@@ -166,10 +166,10 @@ def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Cons
 
     with _flowers(data, console, keep) as pieces:
         with _writing(output):
-            _check_links(output)  # again, because loading a framework takes seconds
-            if output != STANDARD:  # only now, so that input that cannot be read leaves no empty folder
+            _check_links(output)  # again, because starting a framework takes seconds
+            if output != STANDARD:  # only now, so that unreadable input leaves no empty folder
                 output.parent.mkdir(parents=True, exist_ok=True)
-            stream = _through(output)
+            stream = _open_stream(output)
         if stream is None:
             with ExitStack() as stack:
                 with _writing(output):
@@ -183,24 +183,24 @@ def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Cons
             with _writing(output):
                 stream.close()
         finally:
-            with suppress(OSError):  # what is left in its buffer cannot be written either
+            with suppress(OSError):  # the rest of its buffer cannot be written, either
                 stream.close()
     return rows
 
 
 def return_freed_memory() -> None:
-    """Have glibc return large blocks. By default it raises its own limit, and keeps more and more of them."""
-    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
-    with suppress(AttributeError, OSError, TypeError):  # another C library has no mallopt
+    """Make glibc return large memory blocks. By default, it raises the limit and keeps more and more of them."""
+    mmap_threshold, trim_threshold = -3, -1  # constants of malloc.h
+    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no mallopt
         libc = ctypes.CDLL(None)
         for parameter in (mmap_threshold, trim_threshold):
             libc.mallopt(parameter, LARGE_BLOCK_BYTES)
 
 
-def _through(output: Path) -> BinaryIO | None:
-    """Open standard output, a FIFO or a device, which are written through; None for what a new file replaces."""
+def _open_stream(output: Path) -> BinaryIO | None:
+    """Open standard output, a FIFO or a device for writing. Return None for a path that a new file replaces."""
     if output == STANDARD:
-        # Of our own, so that what a full disk leaves in the buffer is not written again at the exit.
+        # A duplicate, so that Python does not try to write the rest of the buffer to a full disk at exit.
         return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     try:
         regular = stat.S_ISREG(output.stat().st_mode)
@@ -211,9 +211,9 @@ def _through(output: Path) -> BinaryIO | None:
 
 @contextmanager
 def _writing(output: Path) -> Iterator[None]:
-    """Turn a failure to write into NotWritten, or into BadInput where the user can name another path.
+    """Convert an error in writing to NotWritten, or to BadInput if the user should name another path.
 
-    A closed pipe stays what it is: such a command ends quietly.
+    BrokenPipeError remains unchanged, because a command with a closed pipe ends without a message.
     """
     try:
         yield
@@ -229,9 +229,9 @@ def _writing(output: Path) -> Iterator[None]:
 
 @contextmanager
 def _flowers(data: Path, console: Console, keep: Sequence[str]) -> Iterator[Iterator[tables.Piece]]:
-    """Give the flowers piece by piece. The first has been read, so that most errors come before anything is written.
+    """Yield the pieces of the input. The first piece is read at once, so that most errors occur before writing.
 
-    On a terminal, show how far a CSV file has been read; of everything else, that work goes on.
+    On a terminal, show the progress in per cent for a CSV file, and a moving bar for other input.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     progress = Progress(
@@ -251,8 +251,8 @@ def _flowers(data: Path, console: Console, keep: Sequence[str]) -> Iterator[Iter
         yield chain([next(pieces)], pieces)
 
 
-def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
-    """Predict through a Parquet file, which every framework reads. ForeignModel if a model predicts no numbers."""
+def _probabilities(adapter: Adapter[Any, Any], model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+    """Predict through a Parquet file, which every framework reads. Raise ForeignModel for probabilities such as NaN."""
     store.write(folder / "flowers.parquet", features, None)
     table = adapter.load(folder / "flowers.parquet")
     try:
@@ -260,12 +260,12 @@ def _probabilities(adapter: Adapter, model: Any, features: NDArray[np.float32], 
     finally:
         adapter.release(table)
     if not np.isfinite(probabilities).all():
-        raise ForeignModel("the model predicts probabilities that are not finite numbers; train it again")
+        raise ForeignModel("the model predicts probabilities that are not finite; train it again")
     return probabilities
 
 
 def _results(probabilities: NDArray[np.float32]) -> list[pa.Array]:
-    """Return the most probable species, and the probabilities, as columns."""
+    """Return the most probable species and the probabilities as columns."""
     names = pa.DictionaryArray.from_arrays(probabilities.argmax(axis=1).astype(np.int32), list(SPECIES))
     rounded = np.round(probabilities.astype(np.float64), DIGITS)
     return [names.cast(pa.string()), *map(pa.array, rounded.T.copy())]

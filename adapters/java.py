@@ -1,4 +1,4 @@
-"""The Java that H2O and Spark run on: it comes from the system, and must be 17 or newer."""
+"""Find the system's Java, on which H2O and Spark run, and the options for it. It must be version 17 or newer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from adapters.base import Resources
 OLDEST = 17
 INSTALL = (
     "Install it: apt-get install openjdk-17-jre-headless (Debian, Ubuntu), brew install openjdk@17 (macOS); "
-    "or point JAVA_HOME at one"
+    "or set JAVA_HOME to an installation"
 )
 
-
 FIRST_HEAP_BYTES = 300 << 20
-"""Enough for the garbage between two pieces of predictions, whatever the memory that a user allows."""
+"""Initial heap for constant memory. It is enough for the garbage of a piece of predictions."""
 
 
 @cache
 def executable() -> str | None:
-    """The java that JAVA_HOME names, else the one on the PATH."""
+    """Return the path of java from JAVA_HOME or PATH, or None."""
     if home := os.environ.get("JAVA_HOME"):
         named = Path(home) / "bin" / "java"
         return str(named) if named.exists() else None
@@ -33,56 +32,56 @@ def executable() -> str | None:
 
 @cache
 def version() -> str | None:
-    """Java's version as it states it ("17.0.15"), or None where there is no Java that runs."""
+    """Return the version of Java, such as "17.0.15", or None if no Java runs."""
     if not (java := executable()):
         return None
     answer = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    found = re.search(r'version "([^"]+)"', answer.stderr)
-    return found[1] if found else None
+    match = re.search(r'version "([^"]+)"', answer.stderr)
+    return match[1] if match else None
 
 
 @cache
 def missing(module: str | None = None) -> str | None:
-    """None, or the reason why there is no Java to use: none at all, too old, or without the module `module`."""
-    found = version()
-    if found is None:
-        return f"there is no Java. {INSTALL}"
-    if int(re.match(r"\d+", found)[0]) < OLDEST:  # type: ignore[index]
-        return f"Java is {found}, and {OLDEST} is the oldest that serves. {INSTALL}"
+    """Return the reason why Java cannot be used, or None. It may be missing, too old or without the module `module`."""
+    installed = version()
+    if installed is None:
+        return f"Java is not installed. {INSTALL}"
+    if int(re.split(r"\D", installed)[0] or 0) < OLDEST:
+        return f"Java {installed} is too old; version {OLDEST} or newer is needed. {INSTALL}"
     if module:
         listed = subprocess.run(
             [str(executable()), "--list-modules"], capture_output=True, text=True, check=False
         ).stdout
         if f"{module}@" not in listed:
-            return f"this Java {found} is a trimmed one without the module {module}. {INSTALL}"
+            return f"Java {installed} lacks the module {module}. {INSTALL}"
     return None
 
 
 def heap_bytes(memory_bytes: int) -> int:
-    """How much of the memory the heap may take; the rest is for the JVM itself and for Python."""
+    """Return the size of the heap. The rest of the memory is for the JVM itself and for Python."""
     return memory_bytes * 3 // 4
 
 
 def options(resources: Resources) -> list[str]:
-    """What every JVM of ours is told: how many cores, to end when its heap is exhausted, to leave nothing in /tmp."""
+    """Return options for every JVM: its number of cores, an exit when its heap is exhausted, and no files in /tmp."""
     return [
         f"-XX:ActiveProcessorCount={resources.threads}",
         "-XX:+ExitOnOutOfMemoryError",
         f"-Djava.io.tmpdir={resources.folder.resolve()}",
-        "-XX:-UsePerfData",  # a file of each JVM, in /tmp whatever the line above says
+        "-XX:-UsePerfData",  # would write a file to /tmp in spite of the line above
         *(_constant_memory(resources) if resources.constant_memory else []),
     ]
 
 
 def _constant_memory(resources: Resources) -> list[str]:
-    """Return options for a heap of one size, which grows only when live objects need it.
+    """Return options for a heap that grows only when live objects need it.
 
-    G1, the default collector, would take more and more of the heap before it collects the garbage.
+    G1, the default collector, would use more and more of the heap before it collects garbage.
     """
     first_bytes = min(FIRST_HEAP_BYTES, heap_bytes(resources.memory_bytes))
     return ["-XX:+UseSerialGC", f"-Xms{first_bytes >> 20}m"]
 
 
 def command(resources: Resources) -> list[str]:
-    """The start of a command line that runs Java within the resources."""
+    """Return the start of a command that runs Java within the limits of `resources`."""
     return [str(executable()), f"-Xmx{heap_bytes(resources.memory_bytes)}", *options(resources)]

@@ -1,4 +1,4 @@
-"""The number of steps of the tuned recipes that train in mini-batches: one rule for all frameworks."""
+"""The batch size and epochs of tuned recipes that train in mini-batches, by one rule for all frameworks."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ LARGEST_BATCH = 8192
 
 @dataclass(frozen=True)
 class Schedule:
-    """Rows per batch, and passes over the data. A last batch that is not full is left out."""
+    """Rows per batch, and passes over the data. An incomplete last batch is left out."""
 
     batch_size: int
     epochs: int
 
 
-def schedule(model: str, rows: int, largest_batch: int = 2048, least_steps: int = 400) -> Schedule:
-    """Return a batch size and a number of epochs that make at least `least_steps` steps, in two epochs where possible.
+def schedule(model: str, rows: int, largest_batch: int = 2048, min_steps: int = 400) -> Schedule:
+    """Return a batch size and a number of epochs with at least `min_steps` steps, in two epochs if possible.
 
     Networks make a quarter of the steps below 100,000 rows, where the quality gate is wider. Batches grow with the rows
-    from 2 million on.
+    from 2 million rows on.
     """
     if rows < 100_000 and model != "logistic":
-        least_steps //= 4
-    batch_size = min(max(2 * rows // least_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
-    return Schedule(batch_size, -(-least_steps // (rows // batch_size)))
+        min_steps //= 4
+    batch_size = min(max(2 * rows // min_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
+    return Schedule(batch_size, -(-min_steps // (rows // batch_size)))
 
 
 def candidates(rows: int) -> list[tuple[int, int]]:
-    """Return batch sizes and epochs for ./nox -s tune."""
+    """Return pairs of a batch size and a number of epochs for ./nox -s tune."""
     if rows <= 10_000:
         return list(product((64, 128, 256), (2, 5, 10)))
     if rows <= 100_000:

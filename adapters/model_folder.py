@@ -1,7 +1,7 @@
-"""Model folders: model.json, the card, and beneath model/ the files that the framework wrote, each with its SHA-256.
+"""Write and verify model folders: model.json, which is the card, and the files of the framework in model/.
 
-The checksums protect against damage. They do not protect against an attacker, who can write a card with matching
-checksums: every adapter checks what it restores as well.
+The card lists the SHA-256 of each file. The checksums protect against damage. An attacker can write a card with
+matching checksums, so every adapter also checks the content of the files that it restores.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing import Any, Literal
 from adapters import registry
 from adapters.base import MODELS, TRACKS, Adapter
 from adapters.errors import exhausted_memory, first_line
-from commandline import BadInput
 from datasets.files import read_json, read_regular, write_json
+from errors import BadInput
 
 CARD = "model.json"
 FILES = "model"
-"""The folder beneath a model folder for the framework's own files."""
+"""Name of the folder for the files of the framework."""
 
 LARGEST_BYTES = 2**28
 MOST_FILES = 10_000
-"""Models of ours have some megabytes, in fewer than a hundred files."""
+"""Limits of a model. The models of irisbench have some megabytes in fewer than a hundred files."""
 
 AGAIN = "train the model again with python -m adapters train --output another-folder"
 
 
 @dataclass(frozen=True)
 class File:
-    """Size and SHA-256 of a file, in hexadecimal digits."""
+    """Size of a file, and its SHA-256 in hexadecimal digits."""
 
     bytes: int
     sha256: str
@@ -41,7 +41,7 @@ class File:
 
 @dataclass(frozen=True)
 class Card:
-    """What model.json says of a model: how it was made, and its files by their relative POSIX path."""
+    """Content of model.json: how the model was trained, and its files by their relative POSIX paths."""
 
     format: Literal["irisbench model 2"]
     framework: str
@@ -55,19 +55,19 @@ class Card:
 
 
 def write_card(folder: Path, framework: str, model: str, track: str, rows: int, seed: int, recipe: Any) -> None:
-    """Write the card of the model whose files are beneath `folder`."""
+    """Write the card of the model whose files are in `folder`."""
     files = {name: _described((folder / FILES / name).read_bytes()) for name in sorted(_names_on_disk(folder / FILES))}
     version = registry.FRAMEWORKS[framework].version
     write_json(folder / CARD, Card("irisbench model 2", framework, version, model, track, rows, seed, recipe, files))
 
 
 def read_card(folder: Path) -> Card:
-    """Return the card of a model folder, with the names of its files checked. BadInput if it is no model folder."""
+    """Return the card of a model folder, and check the names in it. Raise BadInput if it is not a model folder."""
     try:
         card = read_json(folder / CARD, Card)
     except (FileNotFoundError, NotADirectoryError):
         raise BadInput(
-            f"{folder} is not a model folder: it has no {CARD}; make one with python -m adapters train"
+            f"{folder} is not a model folder: it has no {CARD}; create one with python -m adapters train"
         ) from None
     except BadInput as problem:
         if "missing required field `format`" in str(problem):
@@ -79,26 +79,28 @@ def read_card(folder: Path) -> Card:
         ("track", card.track, TRACKS),
     ):
         if name not in known:
-            raise BadInput(f"{folder / CARD}: there is no {what} {name!r}; this version knows {', '.join(known)}")
+            known_names = ", ".join(known)
+            hint = ", or name the file of its adapter: --adapter FILE.py" if what == "framework" else ""
+            raise BadInput(f"{folder / CARD}: there is no {what} {name!r}; this version knows {known_names}{hint}")
     _check_names(card, folder)
     return card
 
 
 def _check_names(card: Card, folder: Path) -> None:
-    """BadInput unless all names are relative POSIX paths that stay in the folder and differ on every file system."""
+    """Raise BadInput unless all names are relative paths inside the folder that differ on every file system."""
     seen: dict[str, str] = {}
     for name in card.files:
         path = PurePosixPath(name)
         if "\\" in name or "\0" in name or path.is_absolute() or ".." in path.parts or str(path) != name or name == ".":
             raise BadInput(f"{folder / CARD} lists {name!r}, which is not a relative path; {AGAIN}")
-        # Some file systems hold these for the same name.
+        # Some file systems ignore case or normalise Unicode.
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             raise BadInput(f"{folder / CARD} lists {other!r} and {name!r}, whose names clash; {AGAIN}")
 
 
 def check_listed(folder: Path) -> Card:
-    """Return the card of a model folder that holds the files of its card and no other. BadInput names another file."""
+    """Return the card of a model folder. Raise BadInput unless the folder contains exactly the files on the card."""
     card = read_card(folder)
     for entry in os.scandir(folder):
         if entry.name not in (CARD, FILES):
@@ -114,7 +116,7 @@ def check_listed(folder: Path) -> Card:
 
 
 def check_replaceable(folder: Path) -> None:
-    """BadInput unless `folder` is missing, an empty folder, or a model of ours without any file of somebody else's."""
+    """Raise BadInput unless `folder` is missing, empty, or a model folder without other files."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:
@@ -125,15 +127,15 @@ def check_replaceable(folder: Path) -> None:
 
 
 def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
-    """Return the card and the content of all files of a model. BadInput unless each is what the card lists.
+    """Return the card and the content of all files of a model. Raise BadInput if a file differs from the card.
 
-    A framework restores from a private copy that `restore` makes of this content. A file that somebody exchanges
-    after the check does no harm then.
+    `restore` makes a private copy of this content for the framework. It is therefore harmless if another program
+    replaces a file after the check.
     """
     card = check_listed(folder)
     size = sum(listed.bytes for listed in card.files.values())
     if size > LARGEST_BYTES:
-        raise BadInput(f"{folder} lists files of {size:,} bytes; no model has more than {LARGEST_BYTES:,}")
+        raise BadInput(f"{folder} lists files of {size:,} bytes, more than the limit of {LARGEST_BYTES:,}; {AGAIN}")
     contents = {}
     for name, listed in card.files.items():
         contents[name] = read_regular(folder / FILES / name, LARGEST_BYTES)
@@ -142,10 +144,10 @@ def read_verified(folder: Path) -> tuple[Card, dict[str, bytes]]:
     return card, contents
 
 
-def restore(adapter: Adapter, source: Path, card: Card, contents: dict[str, bytes], folder: Path) -> Any:
-    """Restore the model of the model folder `source`. BadInput if no training here made it.
+def restore(adapter: Adapter[Any, Any], source: Path, card: Card, contents: dict[str, bytes], folder: Path) -> Any:
+    """Restore the model in the model folder `source`. Raise BadInput if the adapter cannot have written it.
 
-    `contents` are its verified files; they are written to `folder`, which is new and private, and read there.
+    `contents` are its verified files. They are written to the new private folder `folder`, and restored from there.
     """
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -158,19 +160,20 @@ def restore(adapter: Adapter, source: Path, card: Card, contents: dict[str, byte
         if exhausted_memory(problem, adapter.log):
             raise
         raise BadInput(
-            f"{source} holds a model that {card.framework} cannot read ({first_line(problem)}); {AGAIN}"
+            f"{source} contains a model that {card.framework} cannot read ({first_line(problem)}); {AGAIN}"
         ) from None
     if model not in (None, card.model):
-        raise BadInput(f"{source / CARD} says {card.model}, but the files hold {model}; {AGAIN}")
+        raise BadInput(f"{source / CARD} says {card.model}, but the files contain {model}; {AGAIN}")
     return restored
 
 
 def _described(content: bytes) -> File:
+    """Return the entry of a file on the card."""
     return File(len(content), hashlib.sha256(content).hexdigest())
 
 
 def _names_on_disk(folder: Path) -> set[str]:
-    """Return the relative POSIX paths of all files beneath `folder`. BadInput for a link, a FIFO or a device."""
+    """Return the relative POSIX paths of all files below `folder`. Raise BadInput for a link, a FIFO or a device."""
     names: set[str] = set()
     pending = [folder]
     while pending:
@@ -181,7 +184,7 @@ def _names_on_disk(folder: Path) -> set[str]:
             elif entry.is_file(follow_symlinks=False):
                 names.add(Path(entry.path).relative_to(folder).as_posix())
             else:
-                raise BadInput(f"{entry.path} is a link, a FIFO or a device; a model has regular files only")
+                raise BadInput(f"{entry.path} is a link, a FIFO or a device; {AGAIN}")
             if len(names) + len(pending) > MOST_FILES:
-                raise BadInput(f"{folder} has more than {MOST_FILES:,} files, which no model has")
+                raise BadInput(f"{folder} has more than {MOST_FILES:,} files; {AGAIN}")
     return names

@@ -1,4 +1,4 @@
-"""Newton's method for `logistic`, for the frameworks that ship none. They compute the sums over the rows themselves."""
+"""Newton's method for `logistic`, for frameworks that do not have it. They compute the sums over the rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 Weights = NDArray[np.float64]
 Likelihood = Callable[[Weights], tuple[float, NDArray[np.float64], NDArray[np.float64]]]
-"""Takes weights, shape (5, 2): four scaled features and an intercept, for classes 1 and 2 (class 0's logit is 0).
+"""Function of the weights, shape (5, 2): four scaled features and an intercept, for classes 1 and 2.
 
-Returns the mean log-loss, its gradient, shape (5, 2), and its second derivatives, shape (5, 2, 5, 2).
+The logit of class 0 is 0. The function returns the mean log-loss, its gradient, shape (5, 2), and its second
+derivatives, shape (5, 2, 5, 2).
 """
 
 MOST_ITERATIONS = 50
@@ -20,8 +21,8 @@ MOST_ITERATIONS = 50
 def minimise(likelihood: Likelihood, weights: Weights, tolerance: float) -> tuple[Weights, int]:
     """Return the weights that minimise the mean log-loss, and the number of passes over the rows.
 
-    Hastie, Tibshirani, Friedman: The Elements of Statistical Learning, 4.4.1. It ends with the step that is expected to
-    lower the loss by less than `tolerance`. A step that raises it by more than `tolerance` is halved.
+    See Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 4.4.1. The last step is the first that is
+    expected to lower the loss by less than `tolerance`. A step that raises the loss by more than that is halved.
     """
     best, least = weights, np.inf
     for iteration in range(1, MOST_ITERATIONS + 1):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,37 +17,22 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from adapters import archives, newton
-from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources
+from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources, given
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.minibatch import candidates, schedule
 from datasets import store
-from datasets.streaming import BLOCK_ROWS, OnDisk, fill
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """All rows, on the device: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
-
-    features: Tensor
-    species: Any
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @property
-    def has_species(self) -> bool:
-        return self.species is not None
-
+from datasets.streaming import BLOCK_ROWS, InMemory, OnDisk, fill
 
 NEWTON_BLOCK_ROWS = 1 << 16
 """Rows whose products are summed in float32. The sums of the blocks are added in float64."""
 
-Table = InMemory | OnDisk
-Block = tuple[Tensor, Any]  # features, and species or None
+Table = InMemory[Tensor] | OnDisk
+Block = tuple[Tensor, Any]
+"""Features in cm and class labels on the device. The labels are None for a table without species."""
 
 
 class Net(nn.Sequential):
-    """Four measurements in cm to three logits."""
+    """A network of four features in cm and three logits."""
 
     def __init__(self, model: str) -> None:
         widths = (4, *HIDDEN.get(model, ()))
@@ -58,8 +42,8 @@ class Net(nn.Sequential):
         self.recipe: dict[str, Any] = {}
 
     @torch.no_grad()
-    def take_cm(self, scaling: Scaling) -> None:
-        """Include the scaling in the weights of a network that was trained on scaled measurements."""
+    def include(self, scaling: Scaling) -> None:
+        """Change the weights of a network that was trained on scaled features, so that it takes features in cm."""
         first = self[0]
         assert isinstance(first, nn.Linear)
         first.weight /= scaling.scale
@@ -67,29 +51,31 @@ class Net(nn.Sequential):
 
 
 class Scaling:
-    """Scales columns to the mean 0 and standard deviation 1 of `x`, in cm, shape (n, 4). A constant column gives 0."""
+    """Scaling of features to mean 0 and standard deviation 1, as they are in `x`, in cm, shape (n_rows, 4)."""
 
     def __init__(self, x: Tensor) -> None:
         self.mean = x.mean(dim=0, dtype=torch.float64).float()
         self.scale = (x - self.mean).square().mean(dim=0, dtype=torch.float64).sqrt().float()
-        self.scale[self.scale == 0] = 1.0
+        self.scale[self.scale == 0] = 1.0  # for a constant column
 
     def __call__(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.scale
 
 
 class PyTorch(Adapter[Table, Net]):
-    """`default`: SGD over a DataLoader of a TensorDataset, with the batch size, epochs and learning rate of
+    """PyTorch.
+
+    `default`: SGD over a DataLoader of a TensorDataset, with the batch size, epochs and learning rate of
     https://pytorch.org/tutorials/beginner/basics/quickstart_tutorial.html.
 
     `tuned`: Newton's method for `logistic`; for networks, Adam over slices of a shuffled tensor.
     """
 
-    serving = "the module in inference mode, on a tensor of four"
+    serving = "the module in inference mode, on a tensor of four features"
 
     def start(self, resources: Resources) -> None:
         if resources.device == "cuda" and not torch.cuda.is_available():
-            raise Unavailable(f"torch {torch.__version__} finds no CUDA device that it can use")
+            raise Unavailable(f"torch {torch.__version__} finds no usable CUDA device; check it with nvidia-smi")
         torch.set_num_threads(resources.threads)
         self.device = torch.device(resources.device)
         self._threads = resources.threads
@@ -130,15 +116,13 @@ class PyTorch(Adapter[Table, Net]):
         )
 
     def _in_order(self, table: Table) -> Iterator[Block]:
-        if isinstance(table, OnDisk):
-            return map(self._on_device, table.in_order())
-        species = repeat(None) if table.species is None else table.species.split(BLOCK_ROWS)
-        return zip(table.features.split(BLOCK_ROWS), species, strict=False)
+        return map(self._on_device, table.in_order()) if isinstance(table, OnDisk) else table.in_order()
 
     def _shuffled(self, table: Table, seed: int) -> Iterator[Block]:
         if isinstance(table, OnDisk):
             yield from map(self._on_device, table.shuffled(seed))
         else:
+            assert table.species is not None
             for rows in torch.randperm(len(table), device=self.device).split(BLOCK_ROWS):
                 yield table.features[rows], table.species[rows]
 
@@ -177,27 +161,27 @@ class PyTorch(Adapter[Table, Net]):
         return net.eval()
 
     def _train_by_sgd(self, net: Net, table: Table, recipe: Recipe) -> None:
-        assert isinstance(table, InMemory)
+        assert isinstance(table, InMemory) and table.species is not None
         scaling = Scaling(table.features)
         dataset = TensorDataset(scaling(table.features), table.species.long())
         optimizer = torch.optim.SGD(net.parameters(), lr=recipe.learning_rate)
         loss_function = nn.CrossEntropyLoss()
-        for _ in range(recipe.epochs):
+        for _ in range(int(given(recipe.epochs))):
             for x, y in DataLoader(dataset, batch_size=recipe.batch_size, shuffle=True):
                 loss = loss_function(net(x), y)
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
-        net.take_cm(scaling)
+        net.include(scaling)
         net.recipe["solver"] = "SGD"
 
     def _train_by_adam(self, net: Net, table: Table, recipe: Recipe, seed: int) -> None:
+        batch_size, epochs = given(recipe.batch_size), int(given(recipe.epochs))
         optimizer = torch.optim.Adam(net.parameters(), lr=recipe.learning_rate, fused=True)
-        batch_size = recipe.batch_size
-        steps = recipe.epochs * (len(table) // batch_size)
+        steps = epochs * (len(table) // batch_size)
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         scaling = None
-        for epoch in range(recipe.epochs):
+        for epoch in range(epochs):
             for features, species in self._shuffled(table, seed + epoch):
                 scaling = scaling or Scaling(features)  # a random block represents all rows
                 x, y = scaling(features), species.long()
@@ -208,29 +192,31 @@ class PyTorch(Adapter[Table, Net]):
                     optimizer.step()
                     rate.step()
         assert scaling
-        net.take_cm(scaling)
+        net.include(scaling)
         net.recipe |= {"solver": "Adam, fused, cosine decay", "hidden": list(HIDDEN.get(net.model, ()))}
 
     @torch.inference_mode()
     def _train_by_newton(self, net: Net, table: Table, recipe: Recipe) -> None:
+        sample_rows, tolerance = given(recipe.sample_rows), given(recipe.tolerance)
         features, species = next(self._shuffled(table, seed=0))
         scaling = Scaling(features)
-        sample = features[: recipe.sample_rows], species[: recipe.sample_rows]
+        sample = features[:sample_rows], species[:sample_rows]
         weights = np.zeros((5, 2))
-        weights, iterations = newton.minimise(partial(_likelihood, [sample], scaling), weights, recipe.tolerance)
-        if len(table) > recipe.sample_rows:
+        weights, iterations = newton.minimise(partial(_likelihood, [sample], scaling), weights, tolerance)
+        if len(table) > sample_rows:
             net.recipe["iterations_on_sample"] = iterations
-            all_rows = lambda weights: _likelihood(self._in_order(table), scaling, weights)  # noqa: E731
-            weights, iterations = newton.minimise(all_rows, weights, recipe.tolerance)
+            weights, iterations = newton.minimise(
+                lambda weights: _likelihood(self._in_order(table), scaling, weights), weights, tolerance
+            )
         coefficients = F.pad(torch.from_numpy(weights).float(), (1, 0))
         net.load_state_dict({"0.weight": coefficients[:4].T, "0.bias": coefficients[4]})
-        net.take_cm(scaling)
+        net.include(scaling)
         net.recipe |= {"iterations": iterations, "l2": 0.0}
 
     @torch.inference_mode()
     def predict(self, model: Net, table: Table) -> NDArray[np.int8]:
-        codes = (model(x).argmax(dim=1).to(torch.int8) for x, _ in self._in_order(table))
-        return fill(np.empty(len(table), np.int8), (block.cpu().numpy() for block in codes))
+        labels = (model(x).argmax(dim=1).to(torch.int8) for x, _ in self._in_order(table))
+        return fill(np.empty(len(table), np.int8), (block.cpu().numpy() for block in labels))
 
     @torch.inference_mode()
     def predict_proba(self, model: Net, table: Table) -> NDArray[np.float32]:
@@ -248,9 +234,9 @@ class PyTorch(Adapter[Table, Net]):
         archives.check(folder / "model.pt")
         saved = torch.load(folder / "model.pt", map_location=self.device, weights_only=True)
         if not isinstance(saved, dict) or saved.keys() != {"model", "recipe", "weights"}:
-            raise ForeignModel("no weights that a training here saved")
+            raise ForeignModel("it does not contain exactly a model, a recipe and weights")
         if saved["model"] not in MODELS or not isinstance(saved["recipe"], dict):
-            raise ForeignModel("a model or a recipe that no training here makes")
+            raise ForeignModel("its model or its recipe is not one that `train` makes")
         net = Net(saved["model"]).to(self.device)
         net.load_state_dict(saved["weights"])
         if not all(weights.isfinite().all() for weights in net.parameters()):
@@ -268,7 +254,7 @@ class PyTorch(Adapter[Table, Net]):
 def _likelihood(
     blocks: Iterable[Block], scaling: Scaling, weights: NDArray[np.float64]
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean log-loss and its derivatives, as `adapters.newton` wants them."""
+    """Return the mean log-loss and its derivatives for `adapters.newton`."""
     device = scaling.mean.device
     coefficients = torch.from_numpy(weights).float().to(device)
     gradient = torch.zeros((5, 2), dtype=torch.float64, device=device)
@@ -277,7 +263,7 @@ def _likelihood(
     loss = torch.zeros((), dtype=torch.float64, device=device)
     n_rows = 0
     for features, species in _split(blocks):
-        x = F.pad(scaling(features), (0, 1), value=1.0)  # the fifth is the intercept's
+        x = F.pad(scaling(features), (0, 1), value=1.0)  # the fifth column: intercept
         y = species.long()
         log_p = F.pad(x @ coefficients, (1, 0)).log_softmax(dim=1)
         p = log_p[:, 1:].exp()
@@ -291,5 +277,6 @@ def _likelihood(
 
 
 def _split(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Split blocks into smaller blocks of at most NEWTON_BLOCK_ROWS rows."""
     for features, species in blocks:
         yield from zip(features.split(NEWTON_BLOCK_ROWS), species.split(NEWTON_BLOCK_ROWS), strict=True)

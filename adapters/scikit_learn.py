@@ -1,4 +1,4 @@
-"""scikit-learn: an estimator that learns scaled features, saved with skops."""
+"""scikit-learn: estimators on scaled features, saved with skops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from adapters import skops_file
-from adapters.base import HIDDEN, Adapter, Recipe, Resources, model_with
+from adapters.base import HIDDEN, Adapter, Recipe, Resources, given, model_with
 from adapters.errors import NoSpecies
 from adapters.minibatch import candidates, schedule
 from adapters.skops_file import Model
@@ -25,17 +25,19 @@ from datasets import store
 from datasets.store import Rows
 from datasets.streaming import InMemory, OnDisk, fill, load
 
-Table = InMemory | OnDisk
+Table = InMemory[NDArray[Any]] | OnDisk
 LARGEST_FULL_BATCH = 1 << 24
-"""Rows up to which `logistic` is fitted to all of them at once, which takes several times their memory."""
+"""Largest number of rows for which `logistic` is fitted to all rows at once. This needs several times their memory."""
 
 
 class ScikitLearn(Adapter[Table, Model]):
-    """`default`: the estimators as they come, in a Pipeline with a StandardScaler, as in
-    https://scikit-learn.org/stable/getting_started.html. So `logistic` has its L2 penalty, C=1.
+    """scikit-learn.
 
-    `tuned`: Newton's method from the optimum of a sample on; networks in larger batches, by partial_fit, from a table
-    that need not fit in memory. The coefficients include the scaling, so that a prediction has one step less.
+    `default`: the estimators with their defaults, in a Pipeline with a StandardScaler, as in
+    https://scikit-learn.org/stable/getting_started.html. `logistic` therefore has an L2 penalty with C=1.
+
+    `tuned`: Newton's method, started from the optimum of a sample; for networks, `partial_fit` in larger batches on a
+    table that need not fit in memory. The coefficients include the scaling, which saves a step of each prediction.
     """
 
     serving = "the estimator, on an array of one row"
@@ -45,11 +47,11 @@ class ScikitLearn(Adapter[Table, Model]):
         self._memory_bytes = resources.memory_bytes
         self._limits = threadpool_limits(resources.threads)
         if self.track == "tuned":
-            # A prediction of one flower is mostly validation. Tables have been checked, and the code here is tested.
+            # Validation takes most of the time of a prediction of one flower. `load` has validated the tables.
             sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
 
     def build(self) -> dict[str, Any]:
-        # NumPy and SciPy each bring a BLAS, as a rule the same.
+        # NumPy and SciPy each contain a BLAS, usually the same one.
         pools = threadpool_info()
         blas = [pool for pool in pools if pool["user_api"] == "blas"]
         return {
@@ -66,7 +68,7 @@ class ScikitLearn(Adapter[Table, Model]):
             return Recipe(model, "fit")
         if model == "logistic" and rows <= LARGEST_FULL_BATCH:
             return Recipe(model, "newton-cholesky", tolerance=1e-4, sample_rows=20_000)
-        # The rate does not decay here, so the same quality takes smaller batches.
+        # The learning rate does not decay, so the same quality requires smaller batches.
         plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows, 1024, 800)
         rate = {"logistic": 0.01, "mlp": 0.03, "deep": 0.001}[model]
         return Recipe(model, "partial_fit", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
@@ -92,12 +94,11 @@ class ScikitLearn(Adapter[Table, Model]):
             raise NoSpecies
         match recipe.algorithm:
             case "fit":
-                model = self._fit(table, recipe, seed)
+                return self._fit(table, recipe, seed)
             case "partial_fit":
-                model = self._partial_fit(table, recipe, seed)
+                return self._partial_fit(table, recipe, seed)
             case solver:
-                model = self._fit_sample_first(table, recipe, solver)
-        return model
+                return self._fit_sample_first(table, recipe, solver)
 
     def _fit(self, table: Table, recipe: Recipe, seed: int) -> Pipeline:
         assert isinstance(table, InMemory)
@@ -115,7 +116,7 @@ class ScikitLearn(Adapter[Table, Model]):
         scaler = StandardScaler()
         scaled = scaler.fit_transform(features)
         estimator = LogisticRegression(C=np.inf, solver=solver, tol=recipe.tolerance, warm_start=True)
-        step = max(1, len(scaled) // recipe.sample_rows)
+        step = max(1, len(scaled) // given(recipe.sample_rows))
         iterations_on_sample = 0
         if step > 1:
             estimator.fit(scaled[::step], species[::step])
@@ -136,11 +137,11 @@ class ScikitLearn(Adapter[Table, Model]):
             alpha=0.0,
             batch_size=recipe.batch_size,
             learning_rate_init=recipe.learning_rate,
-            shuffle=False,  # the blocks are shuffled already
+            shuffle=False,  # the blocks are already shuffled
             random_state=seed,
         )
         scaler = StandardScaler()
-        for epoch in range(int(recipe.epochs)):
+        for epoch in range(int(given(recipe.epochs))):
             for number, (features, species) in enumerate(table.shuffled(seed + epoch)):
                 if epoch == number == 0:
                     scaler.fit(features)  # a random block represents all rows
@@ -151,13 +152,13 @@ class ScikitLearn(Adapter[Table, Model]):
         return network
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
-        return fill(np.empty(len(table), np.int8), (_codes(model, x) for x, _ in table.in_order()))
+        return fill(np.empty(len(table), np.int8), (_labels(model, x) for x, _ in table.in_order()))
 
     def predict_proba(self, model: Model, table: Table) -> NDArray[np.float32]:
         return fill(np.empty((len(table), 3), np.float32), (model.predict_proba(x) for x, _ in table.in_order()))
 
     def predict_one(self, model: Model, flower: NDArray[np.float32]) -> int:
-        return int(_codes(model, flower.reshape(1, -1))[0])
+        return int(_labels(model, flower.reshape(1, -1))[0])
 
     def save(self, model: Model, folder: Path) -> None:
         skops.io.dump(model, folder / "model.skops")
@@ -194,13 +195,15 @@ class ScikitLearn(Adapter[Table, Model]):
             limits.restore_original_limits()
 
 
-def _codes(model: Model, features: NDArray[np.float32]) -> NDArray[Any]:
-    """Class codes, shape (n,). The estimators' own `predict` looks up classes too, which takes longer."""
+def _labels(model: Model, features: NDArray[np.float32]) -> NDArray[Any]:
+    """Return class labels, shape (n_rows,). `predict` of an estimator takes longer, because it looks up the classes."""
     if isinstance(model, MLPClassifier):
-        return model.predict_proba(features).argmax(axis=1)
-    if isinstance(model, LogisticRegression):
-        return model.decision_function(features).argmax(axis=1)
-    return model.predict(features)
+        labels = model.predict_proba(features).argmax(axis=1)
+    elif isinstance(model, LogisticRegression):
+        labels = model.decision_function(features).argmax(axis=1)
+    else:
+        labels = model.predict(features)
+    return labels
 
 
 def _all_rows(table: Table) -> Rows:

@@ -1,4 +1,4 @@
-"""Scikit-learn models saved with skops: read only if they have the classes, shapes and values of a training here."""
+"""Load scikit-learn models from skops files, and reject classes, shapes and values that `train` does not make."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adapters.errors import ForeignModel
 Model: TypeAlias = Pipeline | LogisticRegression | MLPClassifier
 
 ADAM = "sklearn.neural_network._stochastic_optimizers.AdamOptimizer"
-"""A class of scikit-learn that skops does not trust by itself."""
+"""A class of scikit-learn that skops does not trust by default."""
 
 NODES = {
     ("DictNode", "builtins", "dict"),
@@ -37,11 +37,11 @@ NODES = {
     ("ObjectNode", "sklearn.neural_network._multilayer_perceptron", "MLPClassifier"),
     ("ObjectNode", "sklearn.neural_network._stochastic_optimizers", "AdamOptimizer"),
 }
-"""All that skops writes for a model of ours: its loader, and the module and name of the class."""
+"""Loader, module and class of every object in a file that `save` writes."""
 
 
 def load(path: Path) -> Model:
-    """Return the model in a skops file. ForeignModel if no training here made it."""
+    """Return the model in a skops file. Raise ForeignModel if `save` cannot have written it."""
     archives.check(path)
     _check_nodes(archives.read_json(path, "schema.json"))
     model = skops.io.load(path, trusted=[ADAM])
@@ -50,11 +50,12 @@ def load(path: Path) -> Model:
     except (AttributeError, TypeError, ValueError, IndexError) as problem:
         if isinstance(problem, ForeignModel):
             raise
-        raise ForeignModel(f"an estimator that is not fitted, or not by a training here ({problem})") from None
+        raise ForeignModel(f"its estimator is not fitted, or not by `train` ({problem})") from None
     return model
 
 
 def _check_nodes(schema: Any) -> None:
+    """Raise ForeignModel if a skops file names a class that is not in NODES."""
     pending = [schema]
     while pending:
         node = pending.pop()
@@ -62,13 +63,14 @@ def _check_nodes(schema: Any) -> None:
             if {"__loader__", "__module__", "__class__"} & node.keys():
                 kind = (node.get("__loader__"), node.get("__module__"), node.get("__class__"))
                 if kind not in NODES:
-                    raise ForeignModel(f"it holds a {kind[1]}.{kind[2]}, which no training here makes")
+                    raise ForeignModel(f"it contains a {kind[1]}.{kind[2]}, which `save` does not write")
             pending += node.values()
         elif isinstance(node, list):
             pending += node
 
 
 def _check(model: Any) -> None:
+    """Raise ForeignModel if a model differs from those of `train` in anything that affects its predictions."""
     estimator = model
     if type(model) is Pipeline:
         (_, scaler), (_, estimator) = model.steps
@@ -104,11 +106,11 @@ def _check(model: Any) -> None:
 def _check_classes(estimator: Any) -> None:
     classes = np.asarray(estimator.classes_)
     right = classes.dtype.kind in "iu" and classes.tolist() == [0, 1, 2]
-    _require(right, f"the classes {classes.tolist()} in place of 0, 1 and 2")
+    _require(right, f"the classes {classes.tolist()} instead of 0, 1 and 2")
 
 
 def _check_own(*objects: Any) -> None:
-    """ForeignModel if an object's own attribute hides a method or an attribute of its class."""
+    """Raise ForeignModel if an attribute of an object hides a method or an attribute of its class."""
     for item in objects:
         if hidden := [name for name in vars(item) if hasattr(type(item), name)]:
             raise ForeignModel(f"its {type(item).__name__} redefines {hidden[0]}")
@@ -122,4 +124,4 @@ def _check_array(values: Any, shape: tuple[int, ...], what: str) -> None:
 
 def _require(right: object, what: str) -> None:
     if not right:
-        raise ForeignModel(f"no training here makes {what}")
+        raise ForeignModel(f"`train` does not make {what}")

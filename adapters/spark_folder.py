@@ -1,7 +1,7 @@
-"""A model folder of Spark's: checked against what a training here writes, then read stage by stage.
+"""Load Spark's model folders, and reject files that `save` does not write.
 
-Spark's own reader of pipelines imports the classes that the files name. Here, each stage is read as the class that
-belongs to its name, so no name in a file is ever looked up.
+Spark's reader of pipelines imports the classes that the files name. This module instead reads each stage as the class
+that belongs to its folder name, so it never imports a class that a file names.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pyspark.ml.feature import StandardScalerModel
 
 from adapters.base import HIDDEN
 from adapters.errors import ForeignModel
-from commandline import BadInput
 from datasets.files import read_json, read_regular
+from errors import BadInput
 
 LAYERS = [4, *HIDDEN["mlp"], 3]
 COLUMNS = {
@@ -37,7 +37,7 @@ COLUMNS = {
 
 
 class Kind(NamedTuple):
-    """A stage that a training here makes: its class, and its parameters that are not numbers."""
+    """A stage that `train` makes: its class, and the parameters that are not numbers."""
 
     model: Any
     java_class: str
@@ -70,7 +70,7 @@ PIPELINE = "org.apache.spark.ml.PipelineModel"
 COLUMN_CLASSES = {"org.apache.spark.ml.linalg.VectorUDT", "org.apache.spark.ml.linalg.MatrixUDT"}
 
 LARGEST_FILE_BYTES = 1 << 20
-"""A network of 131 weights takes 4 kB."""
+"""Limit of a file. A network of 131 weights has 4 kB."""
 
 STAGE = re.compile(rf"([01])_({'|'.join(KINDS)})_([0-9a-f]{{12}})")
 PART = r"part-00000-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}-c000"
@@ -82,7 +82,7 @@ Metadata = TypedDict(
 
 
 def load(folder: Path) -> PipelineModel:
-    """Return the pipeline that was saved in `folder`. ForeignModel if a training here cannot have written it."""
+    """Return the pipeline in `folder`. Raise ForeignModel if `save` cannot have written it."""
     folder = folder.resolve()
     kinds = _check(folder)
     stages = [KINDS[kind].model.load(str(stage)) for stage, kind in kinds.items()]
@@ -92,16 +92,16 @@ def load(folder: Path) -> PipelineModel:
 
 
 def _check(folder: Path) -> dict[Path, str]:
-    """Return the folder of each stage with its kind. ForeignModel if a file has another name or content than ours."""
+    """Return the folder and the kind of each stage. Raise ForeignModel for unexpected names or contents of files."""
     _expect(folder, {"metadata", "stages"})
     metadata = _metadata(folder)
     matches = [STAGE.fullmatch(name) for name in sorted(_names(folder / "stages"))]
     kinds = {folder / "stages" / match[0]: match[2] for match in matches if match}
     if len(kinds) < len(matches) or list(kinds.values()) not in PIPELINES:
-        raise ForeignModel(f"{folder / 'stages'} holds other stages than a training here makes")
+        raise ForeignModel(f"{folder / 'stages'} contains other stages than `train` makes")
     uids = [stage.name.partition("_")[2] for stage in kinds]
     if (metadata["class"], metadata["paramMap"]) != (PIPELINE, {"stageUids": uids}):
-        raise ForeignModel(f"the pipeline in {folder} is not made of the stages in it")
+        raise ForeignModel(f"the pipeline in {folder} lists other stages than its folder contains")
     for stage, kind in kinds.items():
         _expect(stage, {"metadata", "data"})
         _check_stage(_metadata(stage), kind, stage)
@@ -110,31 +110,32 @@ def _check(folder: Path) -> dict[Path, str]:
 
 
 def _check_stage(metadata: Metadata, kind: str, stage: Path) -> None:
+    """Raise ForeignModel unless a stage has the class and the parameters that `train` gives it."""
     if metadata["class"] != KINDS[kind].java_class:
-        raise ForeignModel(f"{stage} is of the class {metadata['class']}, which no training here makes")
+        raise ForeignModel(f"{stage} has the class {metadata['class']}, which `train` does not make")
     parameters = metadata["defaultParamMap"] | metadata["paramMap"]
     expected = KINDS[kind].fixed | {name: parameters[name] for name in NUMBERS & parameters.keys()}
-    strange = {name for name in NUMBERS & parameters.keys() if type(parameters[name]) not in (int, float)}
-    strange |= {name for name in parameters | expected if parameters.get(name) != expected.get(name)}
-    if strange:
-        raise ForeignModel(f"{stage} has other parameters than a training here sets: {', '.join(sorted(strange))}")
+    wrong = {name for name in NUMBERS & parameters.keys() if type(parameters[name]) not in (int, float)}
+    wrong |= {name for name in parameters | expected if parameters.get(name) != expected.get(name)}
+    if wrong:
+        raise ForeignModel(f"{stage} has parameters that `train` does not set: {', '.join(sorted(wrong))}")
 
 
 def _check_data(folder: Path) -> None:
-    """Check the one row of numbers, whose columns Spark would make as whatever class the file names for them."""
+    """Raise ForeignModel unless the Parquet file has one row, and columns of classes that `save` writes."""
     content = read_regular(_only_file(folder, PARQUET), LARGEST_FILE_BYTES)
     try:
         with pa.parquet.ParquetFile(io.BytesIO(content)) as file:
             rows = file.metadata.num_rows
             schema = json.loads((file.metadata.metadata or {})[b"org.apache.spark.sql.parquet.row.metadata"])
     except (pa.ArrowException, OSError, ValueError, KeyError, RecursionError):
-        raise ForeignModel(f"{folder} holds no Parquet file that Spark wrote") from None
+        raise ForeignModel(f"{folder} contains no Parquet file that Spark wrote") from None
     if rows != 1 or not COLUMN_CLASSES.issuperset(_classes(schema)):
-        raise ForeignModel(f"{folder} holds other columns than a training here writes")
+        raise ForeignModel(f"{folder} contains other columns than `save` writes")
 
 
 def _classes(node: Any) -> Iterator[str]:
-    """Every class that a schema names, at any depth."""
+    """Yield every class that a schema names, at any depth."""
     if isinstance(node, dict):
         yield from ([str(node["class"])] if "class" in node else [])
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -142,7 +143,7 @@ def _classes(node: Any) -> Iterator[str]:
 
 
 def _check_numbers(stage: Any) -> None:
-    """ForeignModel unless a model has the shape of ours and all its numbers are finite."""
+    """Raise ForeignModel unless the numbers of a stage have the expected shapes and are finite."""
     shapes: list[tuple[int, ...]]
     if isinstance(stage, StandardScalerModel):
         arrays, shapes = [stage.mean, stage.std], [(4,), (4,)]
@@ -154,13 +155,13 @@ def _check_numbers(stage: Any) -> None:
     values = [array.toArray() for array in arrays]
     found = [value.shape for value in values]
     if found != shapes or getattr(stage, "numClasses", 3) != 3:
-        raise ForeignModel(f"its numbers have the shapes {found}; a model for iris has {shapes} and 3 classes")
+        raise ForeignModel(f"its numbers have the shapes {found} instead of {shapes}, or it does not have 3 classes")
     if not all(np.isfinite(value).all() for value in values):
-        raise ForeignModel("it has weights that are not finite numbers")
+        raise ForeignModel("its weights are not all finite numbers")
 
 
 def _metadata(folder: Path) -> Metadata:
-    """The JSON that Spark reads from the folder `metadata`: the first line of whatever files are in there."""
+    """Return the metadata of a stage. There must be only one file, because Spark reads the first line of all files."""
     try:
         return read_json(_only_file(folder / "metadata", TEXT), Metadata)
     except BadInput as problem:
@@ -168,22 +169,23 @@ def _metadata(folder: Path) -> Metadata:
 
 
 def _only_file(folder: Path, pattern: re.Pattern[str]) -> Path:
-    """The one file that Spark will read in `folder`, where nothing else lies but its marks and checksums."""
+    """Return the only data file in `folder`. Raise ForeignModel for other files than Spark's markers and checksums."""
     parts = [name for name in _names(folder) if pattern.fullmatch(name)]
     if len(parts) != 1:
-        raise ForeignModel(f"{folder} must hold one file such as Spark writes; it holds {len(parts)}")
+        raise ForeignModel(f"{folder} must contain one file that Spark wrote; it contains {len(parts)}")
     _expect(folder, {parts[0], f".{parts[0]}.crc", "_SUCCESS", "._SUCCESS.crc"}, stat.S_ISREG)
     return folder / parts[0]
 
 
 def _expect(folder: Path, names: set[str], kind: Any = stat.S_ISDIR) -> None:
-    """ForeignModel if `folder` holds anything but `names`, or one that is a link or of another kind."""
+    """Raise ForeignModel if `folder` contains other names than `names`, or a link, or another kind of file."""
     for name in sorted(_names(folder)):
         if name not in names or not kind((folder / name).lstat().st_mode):
-            raise ForeignModel(f"{folder / name} is nothing that a training here writes")
+            raise ForeignModel(f"{folder / name} is not a file that `save` writes")
 
 
 def _names(folder: Path) -> set[str]:
+    """Return the names in `folder`. Raise ForeignModel if it is not a folder."""
     if folder.is_symlink() or not folder.is_dir():
-        raise ForeignModel(f"{folder} is missing or no folder")
+        raise ForeignModel(f"{folder} is missing or not a folder")
     return {entry.name for entry in folder.iterdir()}

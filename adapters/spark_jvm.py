@@ -1,4 +1,4 @@
-"""Spark's JVM: no other user can talk to it, it prints nothing here, and it ends with this process."""
+"""Start Spark's JVM. Other users cannot connect to it; it prints nothing; it exits with this process."""
 
 from __future__ import annotations
 
@@ -25,23 +25,24 @@ from pyspark.sql import SparkSession
 from adapters import exit_with_parent
 
 LONGEST_SOCKET_FOLDER = 60
-"""In bytes. A Unix socket's path has at most 103 bytes on macOS, and Spark's socket names take 43 of them."""
+"""Bytes of the path. On macOS, the path of a Unix socket has at most 103 bytes, of which Spark's names take 43."""
 
 CONNECT_S = 10.0
-"""Seconds that Py4J's second thread has to connect; it takes about one, while the session starts."""
+"""Seconds to wait for the connection of Py4J's second thread, which takes about one second."""
 
 POLL_S = 0.01
+"""Seconds between two looks at the connections."""
 
 EXIT_S = 20.0
-"""Time that the JVM has to exit by itself once it is told to."""
+"""Seconds to wait for the JVM to exit by itself before it is killed."""
 
 
 class Jvm:
-    """One Spark session in a JVM that belongs to this process. `end` may be called at any time.
+    """A Spark session in a private JVM. `end` may be called at any time.
 
     Python and the JVM exchange results through Unix sockets in a folder that only this user can enter. Py4J's port
-    asks for a random secret, as do the ports of Spark itself with `spark.authenticate`. No secret is ever an argument
-    of a command, which other users can read.
+    requires a random secret. So do the ports of Spark, because of `spark.authenticate`. No secret is an argument of a
+    command, because other users can read these arguments.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,29 +53,29 @@ class Jvm:
         self._short_path: Path | int | None = None
 
     def start(self, master: str, settings: dict[str, str], log: Path, environment: dict[str, str]) -> SparkSession:
-        """Start the JVM, which writes to `log`, and return its Spark session. `environment` is added to ours."""
+        """Start the JVM, which writes to `log`, and return its session. `environment` adds environment variables."""
         logging.getLogger().addFilter(_is_not_from_py4j)
         settings = settings | {
             "spark.python.unix.domain.socket.enabled": "true",
             "spark.python.unix.domain.socket.dir": self._socket_folder(),
         }
-        if master.startswith("local"):  # Spark makes the secret; a cluster has one already, or none
+        if master.startswith("local"):  # Spark creates a secret; a cluster has its own, or none
             settings["spark.authenticate"] = "true"
         conf = SparkConf().setMaster(master).setAppName("irisbench").setAll(list(settings.items()))
         port, secret = self._launch(conf, log, environment)
         self._gateway = _connect(port, secret)
-        # Ask for a second connection now: Py4J's thread that releases objects of Java opens it within a second.
+        # Request the second connection now. Py4J's thread that releases Java objects opens it within a second.
         self._gateway._gateway_client.garbage_collect_object("nothing")
         before = signal.getsignal(signal.SIGINT)
         self._session = SparkSession(SparkContext(conf=conf, gateway=self._gateway))
         if threading.current_thread() is threading.main_thread():
-            # SparkContext's own handler would talk to the JVM in the middle of another call.
+            # SparkContext has installed a handler that would call the JVM in the middle of another call.
             signal.signal(signal.SIGINT, before)
         self._close_port()
         return self._session
 
     def _close_port(self) -> None:
-        """Close Py4J's port once both threads have connected: it reads lines of any length before it asks who calls."""
+        """Close Py4J's port when both threads have connected. It reads lines of any length before the secret."""
         client = self._gateway._gateway_client
         for _ in range(round(CONNECT_S / POLL_S)):
             if len(client.deque) >= 2:
@@ -86,7 +87,7 @@ class Jvm:
         field.get(JavaObject("GATEWAY_SERVER", client)).close()
 
     def _launch(self, conf: SparkConf, log: Path, environment: dict[str, str]) -> tuple[int, str]:
-        """Start the JVM as PySpark does, and return the port and the secret that it writes into a private folder."""
+        """Start the JVM as PySpark does. Return the port and the secret, which the JVM writes to a private folder."""
         command = [os.path.join(_find_spark_home(), "bin", "spark-submit")]
         environment = os.environ | environment | {"SPARK_CONNECT_MODE": "0"}
         for name, value in conf.getAll():
@@ -97,12 +98,12 @@ class Jvm:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
                     [*command, "pyspark-shell"],
-                    # Where the kernel does not end the JVM with this process, the end of this pipe does.
+                    # If the kernel cannot kill the JVM with this process, the JVM exits when this pipe closes.
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=output,
                     env=environment | {"_PYSPARK_DRIVER_CONN_INFO_PATH": str(connection)},
-                    start_new_session=True,  # Ctrl-C is for Python, and would reach the JVM as well
+                    start_new_session=True,  # so that Ctrl-C reaches Python only
                     preexec_fn=exit_with_parent.preexec(),
                 )
             while not connection.exists():
@@ -120,14 +121,14 @@ class Jvm:
         if len(os.fsencode(sockets)) <= LONGEST_SOCKET_FOLDER:
             return sockets
         if Path("/proc/self/fd").is_dir():
-            # Through an open descriptor, so that whoever removes `folder` removes the sockets as well.
+            # A path through an open descriptor, so that the sockets are removed together with `folder`.
             self._short_path = os.open(sockets, os.O_RDONLY | os.O_DIRECTORY)
             return f"/proc/{os.getpid()}/fd/{self._short_path}"
         self._short_path = Path(tempfile.mkdtemp(prefix="irisbench-", dir="/tmp"))
         return str(self._short_path)
 
     def kill(self) -> None:
-        """End the JVM at once, without a word to it: a call that was interrupted would get the next call's answer."""
+        """Kill the JVM without another call, because a call after an interrupted call could get the wrong answer."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -138,7 +139,7 @@ class Jvm:
         process, self._process = self._process, None
         try:
             if session is not None and process is not None and process.poll() is None:
-                with suppress(Exception), warnings.catch_warnings(action="ignore"):  # the JVM may die meanwhile
+                with suppress(Exception), warnings.catch_warnings(action="ignore"):  # the JVM may exit in the meantime
                     session.stop()
                     self._gateway.shutdown()
         finally:
@@ -149,12 +150,12 @@ class Jvm:
             elif self._short_path is not None:
                 shutil.rmtree(self._short_path, ignore_errors=True)
             self._short_path = None
-            # PySpark would give the next session of this process what has just ended.
+            # Otherwise PySpark would use this JVM for the next session of the process.
             SparkContext._gateway = SparkContext._jvm = SparkContext._active_spark_context = None
 
 
 def _connect(port: int, secret: str) -> Any:
-    """Return PySpark's gateway to a JVM that runs already."""
+    """Return PySpark's gateway to a JVM that is already running."""
     os.environ |= {"PYSPARK_GATEWAY_PORT": str(port), "PYSPARK_GATEWAY_SECRET": secret}
     try:
         return launch_gateway()
@@ -163,6 +164,7 @@ def _connect(port: int, secret: str) -> Any:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the JVM has exited, and kill it if that takes longer than EXIT_S."""
     try:
         assert process.stdin
         process.stdin.close()
@@ -174,5 +176,5 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _is_not_from_py4j(record: logging.LogRecord) -> bool:
-    """Drop what Py4J logs as root. It logs the traceback of every failed call, and the call raises an error as well."""
+    """Drop log records of Py4J. It logs the traceback of every failed call, although the call raises an error, too."""
     return record.module != "java_gateway"

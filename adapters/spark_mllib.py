@@ -1,4 +1,4 @@
-"""Spark ML: a local session in a JVM of our own, bound to 127.0.0.1."""
+"""Spark ML: a local session in a private JVM on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from adapters import java, spark_folder
 from adapters.base import HIDDEN, Adapter, Recipe, Resources
 from adapters.errors import ForeignModel, NoSpecies, Unavailable
 from adapters.spark_jvm import Jvm
-from commandline import BadInput
 from datasets import store
 from datasets.files import read_json
 from datasets.flowers import FEATURES
 from datasets.streaming import OnDisk
+from errors import BadInput
 
 LOG4J = """\
 rootLogger.level = warn
@@ -48,17 +48,17 @@ appender.file.layout.pattern = %d %p %c: %m%n%ex
 LOGISTIC, PERCEPTRON = "LogisticRegression", "MultilayerPerceptronClassifier"
 
 SMALL_ROWS = 50_000
-"""Up to here one partition is faster than one a thread: adding up the parts takes longer than an iteration's sums."""
+"""Largest number of rows for which one partition is faster than a partition per thread."""
 
 CONSTANT_MEMORY_OPTIONS = ["-XX:+AlwaysPreTouch", "-XX:ReservedCodeCacheSize=32m"]
-"""Spark compiles more and more of itself for minutes. A small cache drops what is not used, and costs no time."""
+"""Java compiles more and more of Spark for minutes. A small cache drops unused code, and costs no time."""
 
 PARTITION_ROWS = 1 << 22
-"""Rows of a partition at most, once there are more than threads: what one task holds at a time."""
+"""Largest partition, so that the memory of a task does not grow with the number of rows."""
 
 
 class Table(NamedTuple):
-    """`streamed`: read from the disk in each pass, since it would not fit in memory."""
+    """A data frame. `streamed` means that each pass reads it from the disk, because it does not fit in memory."""
 
     frame: DataFrame
     rows: int
@@ -66,21 +66,23 @@ class Table(NamedTuple):
 
 
 class Model:
-    """A fitted pipeline, and the scaling that its classifier wants of a flower, kept at hand in Python."""
+    """A fitted pipeline, and its scaling in Python for the prediction of one flower."""
 
     def __init__(self, pipeline: PipelineModel, recipe: dict[str, Any]) -> None:
         self.pipeline = pipeline
         self.recipe = recipe
         *scalers, self.classifier = cast(list[Any], pipeline.stages)
-        self.factor, self.summand = np.ones(4), np.zeros(4)
+        self.factor, self.offset = np.ones(4), np.zeros(4)
         for scaler in scalers:
             mean, std = scaler.mean.toArray(), scaler.std.toArray()
             self.factor = np.divide(1.0, std, out=np.zeros(4), where=std > 0)
-            self.summand = -mean * self.factor
+            self.offset = -mean * self.factor
 
 
 class Spark(Adapter[Table, Model]):
-    """`default`: the estimators with their own defaults, without the penalty of the first example on
+    """Spark ML.
+
+    `default`: the estimators with their defaults, without the penalty of the first example on
     https://spark.apache.org/docs/latest/ml-classification-regression.html.
 
     `tuned`: fewer, larger steps, on scaled vectors that stay in memory.
@@ -90,11 +92,11 @@ class Spark(Adapter[Table, Model]):
     _spark: SparkSession | None = None
     _jvm: Jvm | None = None
     _assembler: VectorAssembler | None = None
-    """The one for all tables. Its random name is part of the code that Spark compiles and keeps, 100 times over."""
+    """The assembler of all tables if memory must be constant. Spark compiles code for the random name of each one."""
 
     def unsupported(self, model: str) -> str | None:
         if model == "deep":
-            return "its network has no ReLU, only sigmoids: 100,000 rows were not learned in 4 minutes on 2 cores"
+            return "its network has no ReLU: with sigmoids, 100,000 rows did not converge in 4 minutes on 2 cores"
         return None
 
     def start(self, resources: Resources) -> None:
@@ -111,7 +113,7 @@ class Spark(Adapter[Table, Model]):
         environment = {}
         if resources.constant_memory:
             jvm_options += CONSTANT_MEMORY_OPTIONS
-            environment["MALLOC_ARENA_MAX"] = "2"  # by default glibc keeps up to eight pools per core
+            environment["MALLOC_ARENA_MAX"] = "2"  # by default, glibc keeps up to eight memory pools per core
         settings = {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
@@ -136,7 +138,7 @@ class Spark(Adapter[Table, Model]):
     def build(self) -> dict[str, Any]:
         assert self._spark
         jvm: Any = self._spark.sparkContext._jvm
-        # Scala's object itself, since the class of its name forwards no private methods.
+        # The Scala object itself, because the class with its name does not forward private methods.
         blas = getattr(getattr(jvm.org.apache.spark.ml.linalg, "BLAS$"), "MODULE$")
         return {
             "version": self._spark.version,
@@ -148,7 +150,7 @@ class Spark(Adapter[Table, Model]):
     def load(self, path: Path) -> Table:
         assert self._spark
         on_disk = OnDisk.at(path)
-        # File by file, since Spark reads the files of a folder in the order of their sizes.
+        # Read file by file, because Spark reads the files of a folder in the order of their sizes.
         parts = [self._spark.read.parquet(str(part.resolve())) for part in store.part_files(path)]
         rows = reduce(DataFrame.unionAll, parts)
         vectors = (self._assembler or _assembler()).transform(rows)
@@ -173,9 +175,9 @@ class Spark(Adapter[Table, Model]):
         if model == "logistic":
             return Recipe(model, algorithm, tolerance=1e-4)
         if rows < 100_000:
-            # The quality gate is wider there, and more iterations would overfit few flowers.
+            # The quality gate is wider here, and more iterations would overfit.
             return Recipe(model, algorithm, tolerance=1e-4, max_iterations=20)
-        # Most iterations on a sample, where they take an instant.
+        # Most iterations run on a sample, where they are fast.
         options = {"iterations_on_sample": 60}
         return Recipe(model, algorithm, tolerance=1e-4, max_iterations=3, sample_rows=20_000, options=options)
 
@@ -207,7 +209,7 @@ class Spark(Adapter[Table, Model]):
             raise NoSpecies
         as_ran: dict[str, Any] = {"streamed": table.streamed}
         if recipe.model == "logistic":
-            # It scales the features itself, and converts its coefficients back to cm.
+            # Spark scales the features, and converts the coefficients back to cm.
             estimator = LogisticRegression(labelCol="species", **_parameters(recipe))
             model = estimator.fit(table.frame)
             as_ran["iterations"] = model.summary.totalIterations
@@ -217,16 +219,19 @@ class Spark(Adapter[Table, Model]):
         return Model(PipelineModel([scaler, network]), as_ran)
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
-        codes = model.pipeline.transform(table.frame).selectExpr("cast(prediction as tinyint) as code").toArrow()
-        return codes["code"].to_numpy()
+        scored = model.pipeline.transform(table.frame)
+        rows = scored.selectExpr("cast(prediction as tinyint) as label").toArrow()
+        labels: NDArray[np.int8] = rows["label"].to_numpy()
+        return labels
 
     def predict_proba(self, model: Model, table: Table) -> NDArray[np.float32]:
         scored = model.pipeline.transform(table.frame)
         rows = scored.select(vector_to_array(scored.probability, "float32").alias("p")).toArrow()
-        return rows["p"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
+        probabilities: NDArray[np.float32] = rows["p"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
+        return probabilities
 
     def predict_one(self, model: Model, flower: NDArray[np.float32]) -> int:
-        return int(model.classifier.predict(Vectors.dense(flower * model.factor + model.summand)))
+        return int(model.classifier.predict(Vectors.dense(flower * model.factor + model.offset)))
 
     def save(self, model: Model, folder: Path) -> None:
         model.pipeline.write().overwrite().save(str((folder / "model.spark").resolve()))
@@ -253,7 +258,7 @@ class Spark(Adapter[Table, Model]):
         if isinstance(stage, LogisticRegressionModel):
             recipe["l2"] = stage.getRegParam()
         else:
-            recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid, the only one that Spark has"}
+            recipe |= {"hidden": stage.getLayers()[1:-1], "activation": "sigmoid"}
         return recipe | model.recipe | {"threads": self._threads}
 
     def close(self) -> None:
@@ -269,11 +274,12 @@ class Spark(Adapter[Table, Model]):
 
 
 def _assembler() -> VectorAssembler:
+    """Return a transformer that joins the four features in a vector."""
     return VectorAssembler(inputCols=list(FEATURES), outputCol="features")
 
 
 def _parameters(recipe: Recipe) -> dict[str, Any]:
-    """Return the settings under Spark's own names."""
+    """Return the settings under the names that Spark gives them."""
     named = {"tol": recipe.tolerance, "maxIter": recipe.max_iterations}
     options = {name: value for name, value in recipe.options.items() if name != "iterations_on_sample"}
     return {name: value for name, value in named.items() if value is not None} | options
@@ -282,7 +288,7 @@ def _parameters(recipe: Recipe) -> dict[str, Any]:
 def _fit_network(
     scaled: DataFrame, rows: int, recipe: Recipe, seed: int, as_ran: dict[str, Any]
 ) -> MultilayerPerceptronClassificationModel:
-    """Fit a network to the column `scaled`: first to a sample, if the recipe names one and there are more rows."""
+    """Fit a network to the column `scaled`, first on a sample if the recipe has one that is smaller than the table."""
     network = MultilayerPerceptronClassifier(
         layers=[4, *HIDDEN[recipe.model], 3],
         featuresCol="scaled",

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters import archives, newton
-from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources, model_with
-from adapters.errors import ForeignModel, NoSpecies, Unavailable
-from adapters.hushed import hushed
+from adapters import newton
+from adapters.base import HIDDEN, MODELS, Adapter, Recipe, Resources, given, model_with
+from adapters.errors import NoSpecies, Unavailable
 from adapters.minibatch import candidates, schedule
+from adapters.quiet import discard_stderr
 from datasets import store
 from datasets.files import read_json
-from datasets.streaming import BLOCK_ROWS, OnDisk, fill
+from datasets.streaming import BLOCK_ROWS, InMemory, OnDisk, fill
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
-with hushed():
+with discard_stderr():
     import keras
     import tensorflow as tf
+
+    from adapters import keras_file
 
 GUARD = """\
 import sys
@@ -39,27 +40,13 @@ _pywrap_cpu_feature_guard.InfoAboutUnusedCPUFeatures()
 """
 
 
-@dataclass(frozen=True)
-class InMemory:
-    """All rows: features in cm, shape (n_rows, 4), and species codes, shape (n_rows,), or None."""
-
-    features: tf.Tensor
-    species: tf.Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    @property
-    def has_species(self) -> bool:
-        return self.species is not None
-
-
-Table = InMemory | OnDisk
-Block = tuple[tf.Tensor, tf.Tensor | None]
+Table = InMemory[tf.Tensor] | OnDisk
+Block = tuple[tf.Tensor, Any]
+"""Features in cm and class labels as tensors. The labels are None for a table without species."""
 
 
 class Model:
-    """A Keras model with its recipe, and its forward pass compiled once."""
+    """A Keras model, its recipe, and its compiled forward pass."""
 
     def __init__(self, network: keras.Model, recipe: dict[str, Any]) -> None:
         self.network = network
@@ -69,19 +56,21 @@ class Model:
 
 
 class TensorFlow(Adapter[Table, Model]):
-    """`default`: compile and fit with Adam for 5 epochs, as in https://www.tensorflow.org/tutorials/quickstart/beginner.
+    """TensorFlow.
 
-    `tuned`: Newton's method for `logistic`; for networks, one tf.function that takes the steps of a whole block.
+    `default`: compile and fit with Adam for 5 epochs, as in https://www.tensorflow.org/tutorials/quickstart/beginner.
+
+    `tuned`: Newton's method for `logistic`; for networks, a tf.function that makes all training steps of a block.
     """
 
     serving = "a concrete tf.function, on a tensor of one row"
 
     def start(self, resources: Resources) -> None:
-        with hushed():
+        with discard_stderr():
             gpus = tf.config.list_physical_devices("GPU")
         if resources.device == "cuda" and not gpus:
             raise Unavailable(
-                f"tensorflow {tf.__version__} finds no GPU that it can use. Type: uv pip install 'tensorflow[and-cuda]'"
+                f"tensorflow {tf.__version__} finds no usable GPU. Type: uv pip install 'tensorflow[and-cuda]'"
             )
         try:
             tf.config.set_visible_devices(gpus if resources.device == "cuda" else [], "GPU")
@@ -90,7 +79,7 @@ class TensorFlow(Adapter[Table, Model]):
             for gpu in tf.config.get_visible_devices("GPU"):
                 tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:
-            raise Unavailable("TensorFlow's threads and devices are fixed once a process; start a new one") from None
+            raise Unavailable("TensorFlow is already configured in this process; start a new process") from None
         self._threads = resources.threads
         self._memory_bytes = resources.memory_bytes
         self._trainers: dict[str, _Trainer] = {}
@@ -106,15 +95,15 @@ class TensorFlow(Adapter[Table, Model]):
                 "cudnn": built["cudnn_version"],
                 "gpu": details.get("device_name"),
             }
-        # TensorFlow says so once, in the log of its import, where nothing else could be told from it. So another
-        # process runs that part of the import again, alone, which takes half a second.
+        # TensorFlow only logs these facts, at its import. Run this part of the import in another process, to read its
+        # log alone. This takes half a second.
         command = [sys.executable, "-c", GUARD, str(Path(tf.__file__).parent / "python" / "platform")]
-        said = subprocess.run(command, capture_output=True, text=True, check=False)
-        unused = re.search(r"To enable the following instructions: (.+), in other operations", said.stderr)
-        onednn = "oneDNN custom operations are on" in said.stderr
+        logged = subprocess.run(command, capture_output=True, text=True, check=False)
+        unused = re.search(r"To enable the following instructions: (.+), in other operations", logged.stderr)
+        onednn = "oneDNN custom operations are on" in logged.stderr
         return {
             "blas": "Eigen and oneDNN" if onednn else "Eigen",
-            "instructions_not_compiled_in": unused[1].split() if unused else None if said.returncode else [],
+            "instructions_not_compiled_in": unused[1].split() if unused else None if logged.returncode else [],
         }
 
     def load(self, path: Path) -> Table:
@@ -122,9 +111,9 @@ class TensorFlow(Adapter[Table, Model]):
         if self.track == "tuned" and not table.fits(self._memory_bytes):
             return table
         features, species = store.read_groups(table.groups)
-        # tf.constant would take twice the memory while it copies.
-        features = tf.experimental.dlpack.from_dlpack(features.__dlpack__())
-        return InMemory(features, None if species is None else tf.constant(species))
+        # Use the memory of the array, because tf.constant would need twice the memory for a copy.
+        tensor = tf.experimental.dlpack.from_dlpack(features.__dlpack__())
+        return InMemory(tensor, None if species is None else tf.constant(species))
 
     def recipe(self, model: str, rows: int) -> Recipe:
         if self.track == "default":
@@ -177,19 +166,22 @@ class TensorFlow(Adapter[Table, Model]):
             self._trainers[recipe.model] = _Trainer(_network(recipe.model))
         trainer = self._trainers[recipe.model]
         trainer.begin(network)
-        steps = recipe.epochs * (len(table) // recipe.batch_size)
+        batch_size, epochs = given(recipe.batch_size), int(given(recipe.epochs))
+        steps = epochs * (len(table) // batch_size)
         scaling = None
-        for epoch in range(recipe.epochs):
+        for epoch in range(epochs):
             for features, species in _shuffled(table, seed + epoch):
                 scaling = scaling or _scaling(features)  # a random block represents all rows
                 mean, scale = scaling
                 x = (features - mean) / scale
-                trainer.learn(x, species, recipe.batch_size, float(steps), recipe.learning_rate)
+                trainer.learn(x, species, batch_size, float(steps), recipe.learning_rate)
         trainer.end(network)
-        _take_cm(network, *scaling)
+        assert scaling
+        _include_scaling(network, *scaling)
         return network
 
     def _train_by_newton(self, table: Table, recipe: Recipe, seed: int, as_ran: dict[str, Any]) -> keras.Model:
+        sample_rows, tolerance = given(recipe.sample_rows), given(recipe.tolerance)
         features, species = next(_shuffled(table, seed))
         mean, scale = _scaling(features)
 
@@ -198,18 +190,18 @@ class TensorFlow(Adapter[Table, Model]):
             n_rows, *totals = (np.sum(terms, axis=0, dtype=np.float64) for terms in zip(*sums, strict=True))
             return tuple(total / n_rows for total in totals)
 
-        sample = features[: recipe.sample_rows], species[: recipe.sample_rows]
+        sample = features[:sample_rows], species[:sample_rows]
         weights = np.zeros((5, 2))
-        weights, iterations = newton.minimise(partial(likelihood, lambda: [sample]), weights, recipe.tolerance)
-        if len(table) > recipe.sample_rows:
+        weights, iterations = newton.minimise(partial(likelihood, lambda: [sample]), weights, tolerance)
+        if len(table) > sample_rows:
             as_ran["iterations_on_sample"] = iterations
             all_rows = partial(likelihood, lambda: _in_order(table))
-            weights, iterations = newton.minimise(all_rows, weights, recipe.tolerance)
+            weights, iterations = newton.minimise(all_rows, weights, tolerance)
         as_ran |= {"iterations": iterations, "l2": 0.0}
         network = _network("logistic")
         coefficients = np.pad(weights, ((0, 0), (1, 0)))
         network.set_weights([coefficients[:4], coefficients[4]])
-        _take_cm(network, mean, scale)
+        _include_scaling(network, mean, scale)
         return network
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:
@@ -228,16 +220,8 @@ class TensorFlow(Adapter[Table, Model]):
         (folder / "recipe.json").write_text(json.dumps(model.recipe))
 
     def restore(self, folder: Path) -> Model:
-        # Keras would build what the file describes. We build a network of ours, and read the weights only.
-        path = folder / "model.keras"
-        archives.check(path, {"metadata.json", "config.json", "model.weights.h5"})
-        network = _network_like(archives.read_json(path, "config.json"))
-        network.load_weights(path)
-        if not all(np.isfinite(weights.numpy()).all() for weights in network.weights):
-            raise ForeignModel("its weights are not all finite numbers")
-        for layer in network.layers:
-            if isinstance(layer, keras.layers.Normalization) and not (layer.variance.numpy() >= 0).all():
-                raise ForeignModel("its variances are not all positive")
+        networks = (_network(model, *before) for model in MODELS for before in ([], [keras.layers.Normalization()]))
+        network = keras_file.load(folder / "model.keras", networks)
         return Model(network, read_json(folder / "recipe.json", dict[str, Any]))
 
     def name_of(self, model: Model) -> str:
@@ -249,9 +233,9 @@ class TensorFlow(Adapter[Table, Model]):
 
 
 class _Trainer:
-    """A network, its optimizer, and a compiled function that takes all steps of a block.
+    """A network, its optimizer, and a compiled function that makes all training steps of a block.
 
-    Compiled once a model, and used for every training of it, from whatever weights and at whatever size.
+    It is compiled once per model, and used for every training of this model.
     """
 
     def __init__(self, network: keras.Model) -> None:
@@ -260,13 +244,13 @@ class _Trainer:
         self.optimizer.build(self.network.trainable_variables)
 
     def begin(self, network: keras.Model) -> None:
-        """Start from the weights of `network`."""
+        """Reset the optimizer, and copy the weights of `network`."""
         for variable in self.optimizer.variables:
             variable.assign(tf.zeros_like(variable))
         _copy(network, self.network)
 
     def end(self, network: keras.Model) -> None:
-        """Copy the weights into `network`."""
+        """Copy the trained weights to `network`."""
         _copy(self.network, network)
 
     @tf.function(
@@ -279,7 +263,7 @@ class _Trainer:
         ]
     )
     def learn(self, x: tf.Tensor, species: tf.Tensor, batch: tf.Tensor, steps: tf.Tensor, peak: tf.Tensor) -> None:
-        """Train on a block once. The learning rate falls along a cosine, to 0 after `steps` batches."""
+        """Train on each row of a block once. The learning rate decays as a cosine, to 0 after `steps` batches."""
         y = tf.cast(species, tf.int32)
         for start in tf.range(0, tf.shape(x)[0] - batch + 1, batch):
             done = tf.cast(self.optimizer.iterations, tf.float32) / steps
@@ -292,13 +276,13 @@ class _Trainer:
 
 
 def _scaling(features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the mean and the standard deviation of each column, or 1 for a column that is constant."""
+    """Return the mean and the standard deviation of each column. For a constant column, the latter is 1."""
     mean, variance = tf.nn.moments(features, axes=[0])
     return mean, tf.sqrt(tf.where(variance > 0, variance, 1.0))
 
 
-def _take_cm(network: keras.Model, mean: tf.Tensor, scale: tf.Tensor) -> None:
-    """Include the scaling in the weights of a network that was trained on scaled measurements."""
+def _include_scaling(network: keras.Model, mean: tf.Tensor, scale: tf.Tensor) -> None:
+    """Change the weights of a network that was trained on scaled features, so that it takes features in cm."""
     first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Dense))
     first.kernel.assign(first.kernel / scale[:, None])
     first.bias.assign_sub(tf.linalg.matvec(first.kernel, mean, transpose_a=True))
@@ -316,8 +300,10 @@ def _take_cm(network: keras.Model, mean: tf.Tensor, scale: tf.Tensor) -> None:
 def _sums(
     features: tf.Tensor, species: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor, weights: tf.Tensor
 ) -> tuple[tf.Tensor, ...]:
-    """Return the number of rows, and the sums of the log-loss and its derivatives, as `adapters.newton` wants them."""
-    x = tf.pad((features - mean) / scale, [[0, 0], [0, 1]], constant_values=1.0)  # the fifth is the intercept's
+    """Return the number of rows, and the sums of the log-loss and its derivatives for `adapters.newton`."""
+    x = tf.pad(
+        (features - mean) / scale, [[0, 0], [0, 1]], constant_values=1.0
+    )  # the fifth column is for the intercept
     y = tf.one_hot(tf.cast(species, tf.int32), 3)
     log_p = tf.nn.log_softmax(tf.pad(x @ weights, [[0, 0], [1, 0]]))
     p = tf.exp(log_p[:, 1:])
@@ -329,35 +315,9 @@ def _sums(
 
 
 def _network(model: str, *before: keras.layers.Layer) -> keras.Model:
+    """Return a new network, with additional layers before the hidden layers."""
     hidden = [keras.layers.Dense(width, activation="relu") for width in HIDDEN.get(model, ())]
     return keras.Sequential([keras.Input((4,)), *before, *hidden, keras.layers.Dense(3)])
-
-
-def _network_like(config: Any) -> keras.Model:
-    """Return a new network of ours with the layers that a file describes. ForeignModel if we make no such network."""
-    described = _layers(config)
-    for model in MODELS:
-        for before in ([], [keras.layers.Normalization()]):
-            network = _network(model, *before)
-            if _layers(json.loads(network.to_json())) == described:
-                return network
-    raise ForeignModel("its network has other layers than a training here makes")
-
-
-def _layers(config: Any) -> list[tuple[Any, ...]]:
-    """What decides the output of each layer, weights aside."""
-    deciding = ("batch_shape", "dtype", "units", "activation", "use_bias", "axis", "invert", "mean", "variance")
-    try:
-        layers = config["config"]["layers"]
-        described = [(layer["class_name"], *(layer["config"].get(key) for key in deciding)) for layer in layers]
-    except (KeyError, TypeError, AttributeError):
-        raise ForeignModel("its network is not described as Keras does") from None
-    return [tuple(_plain(value) for value in layer) for layer in described]
-
-
-def _plain(value: Any) -> Any:
-    """A dtype is written as its policy, with identifiers that differ from file to file."""
-    return value["config"]["name"] if isinstance(value, dict) and value.get("class_name") == "DTypePolicy" else value
 
 
 def _copy(source: keras.Model, target: keras.Model) -> None:
@@ -365,20 +325,18 @@ def _copy(source: keras.Model, target: keras.Model) -> None:
         there.assign(here)
 
 
+def _tensors(block: store.Rows) -> Block:
+    features, species = block
+    return tf.constant(features), None if species is None else tf.constant(species)
+
+
 def _in_order(table: Table) -> Iterator[Block]:
-    if isinstance(table, OnDisk):
-        for features, species in table.in_order():
-            yield tf.constant(features), None if species is None else tf.constant(species)
-    else:
-        for start in range(0, len(table), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            yield table.features[rows], None if table.species is None else table.species[rows]
+    return map(_tensors, table.in_order()) if isinstance(table, OnDisk) else table.in_order()
 
 
 def _shuffled(table: Table, seed: int) -> Iterator[Block]:
     if isinstance(table, OnDisk):
-        for features, species in table.shuffled(seed):
-            yield tf.constant(features), tf.constant(species)
+        yield from map(_tensors, table.shuffled(seed))
     else:
         order = tf.random.shuffle(tf.range(len(table)))
         for start in range(0, len(table), BLOCK_ROWS):

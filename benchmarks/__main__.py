@@ -12,6 +12,7 @@ if __name__ == "__main__":
 
 # isort: split
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -25,22 +26,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 import commandline
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
+from benchmarks import adapter_files, environment, forecast, overhead, records, runner, straight, tune
 from benchmarks import compare as comparison
-from benchmarks import environment, forecast, overhead, records, runner, straight, tune
 from benchmarks.cases import PROFILES, Case, plan
 from benchmarks.gate import shortfall
 from benchmarks.received import shown
 from benchmarks.records import Record
 from benchmarks.runner import Order
 from benchmarks.supervisor import Limits
-from commandline import BadInput
+from errors import WRONG_PATH, BadInput
+from interrupts import Ended
+from machine import usable_cores
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 console = Console(highlight=False)
-CORES = environment.usable_cores()
+CORES = usable_cores()
 
 
-def _names(what: str, names: tuple[str, ...]) -> typer.models.OptionInfo:
+def _names(what: str, names: Collection[str]) -> typer.models.OptionInfo:
     parse = commandline.one_of(what, names)
     return typer.Option(parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated.")
 
@@ -52,7 +55,8 @@ def _usable(threads: int) -> int:
 
 
 Profile = Annotated[str, typer.Option(parser=commandline.one_of("profile", tuple(PROFILES)), metavar="quick|full")]
-Frameworks = Annotated[list[str] | None, _names("framework", tuple(registry.FRAMEWORKS))]
+Frameworks = Annotated[list[str] | None, _names("framework", registry.FRAMEWORKS)]
+AdapterFiles = Annotated[list[Path] | None, commandline.adapter_files(registry.add_plugins)]
 Models = Annotated[list[str] | None, _names("model", MODELS)]
 Rows = Annotated[
     list[int] | None,
@@ -82,6 +86,7 @@ def list_(
     launches: Launches = None,
     threads: Threads = CORES,
     seed: Seed = 0,
+    adapter: AdapterFiles = None,
 ) -> None:
     """Show the cases that run would measure with the same choices and how long they would take, and run none."""
     wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
@@ -142,6 +147,7 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run: measure the cases that have no record yet.")
     ] = False,
+    adapter: AdapterFiles = None,
 ) -> None:
     """Measure every case in its own process, write its record as soon as it ends, then make the report.
 
@@ -151,7 +157,7 @@ def run(
     """
     if resume:
         given = [name for name in context.params if _was_typed(context, name)]
-        if strange := [name for name in given if name not in ("resume", "folder")]:
+        if strange := [name for name in given if name not in ("resume", "folder", "adapter")]:
             raise BadInput(
                 f"--{strange[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
             )
@@ -164,7 +170,8 @@ def run(
         wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
         memory_limit = memory_limit or environment.default_memory_limit()
         budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
-        order = Order(wanted, Limits(time_limit, memory_limit, case_limit, rounds), not no_skip, budget_s)
+        limits = Limits(time_limit, memory_limit, case_limit, rounds)
+        order = Order(wanted, limits, not no_skip, budget_s, adapter_files.of(wanted.frameworks))
         runner.check(order)
         folder = runner.new_folder(output)
     with runner.locked(folder):
@@ -172,20 +179,22 @@ def run(
             runner.claim(folder, order)
         try:
             _run_with_progress(folder, order)
-        except commandline.Ended:
+        except Ended:
             with suppress(OSError):  # the terminal was closed
                 console.print(
                     "interrupted: the running case was ended and all records are kept. Continue with "
-                    f"./nox -s benchmark -- --resume {folder}",
+                    f"./nox -s benchmark -- {order.resume_options(folder)}",
                     soft_wrap=True,
                 )
             _report(folder)  # here, where further signals are ignored
             raise
         except OSError as error:
-            if error.errno in commandline.WRONG_PATH:
+            if error.errno in WRONG_PATH:
                 raise
             error.filename = error.filename or str(folder)
-            error.strerror = f"{error.strerror}. All records are kept: correct this, then go on with --resume {folder}"
+            error.strerror = (
+                f"{error.strerror}. All records are kept: correct this, then go on with {order.resume_options(folder)}"
+            )
             raise
         report = _report(folder)
     raise typer.Exit(report)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -30,9 +29,7 @@ def cost(name: str) -> dict[str, Any] | None:
         size = sum(megabytes(package) for package in installed)
     except PackageNotFoundError:
         return None
-    adapter = importlib.util.find_spec(row.target.partition(":")[0])
-    assert adapter and adapter.origin
-    lines = Path(adapter.origin).read_text().count("\n")
+    lines = row.source.read_text().count("\n")
     return {"packages": len(installed), "megabytes": round(size, 1), "adapter_lines": lines}
 
 
@@ -57,10 +54,13 @@ def megabytes(package: str) -> float:
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
-def _wanted(row: registry.Framework) -> list[str]:
+def _wanted(row: registry.Framework) -> Sequence[str]:
+    if row.plugin:
+        return row.plugin.requires
     if row.group == "core":  # which holds what the harness itself needs, too
         return [row.distribution]
-    return tomllib.loads(PYPROJECT.read_text())["dependency-groups"][row.group]
+    wanted: list[str] = tomllib.loads(PYPROJECT.read_text())["dependency-groups"][row.group]
+    return wanted
 
 
 def _required(package: Distribution, extras: Iterable[str]) -> Iterator[Requirement]:

@@ -23,7 +23,7 @@ from benchmarks.gate import shortfall
 from benchmarks.records import Record
 from benchmarks.runs import Run
 from benchmarks.statistics import NOISE_FLOOR, Estimate, Ratio, Spread, show_seconds
-from commandline import BadInput
+from errors import BadInput
 
 FASTER, SLOWER, SAME = "faster", "slower", "no difference"
 OTHER = "other machine or settings"

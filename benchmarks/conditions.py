@@ -47,9 +47,9 @@ def differences(before: dict[str, Any], after: dict[str, Any], framework: str) -
 
 
 def recipe_changed(before: dict[str, Any], after: dict[str, Any], framework: str) -> list[str]:
-    """Whether the sources of a framework's adapter are others than they were, in words."""
+    """Return what is different in the code that trains a framework, in words: nothing or one line."""
     old, new = (_get(environment, "frameworks", framework, "recipe_digest") for environment in (before, after))
-    return [f"the source of {framework}'s adapter has changed"] if None not in (old, new) and old != new else []
+    return [f"the code that trains {framework} has changed"] if None not in (old, new) and old != new else []
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -29,6 +29,7 @@ from adapters.errors import Unavailable, exhausted_memory
 from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.journal import Journal
+from errors import BadInput
 
 
 class BudgetSpent(BaseException):
@@ -49,11 +50,12 @@ def _word(parse: Callable[[str], int]) -> Callable[[str], int]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("irisbench", "the case to measure")
-    group.addoption("--framework", choices=list(registry.FRAMEWORKS))
+    group.addoption("--framework", help=f"one of {', '.join(registry.FRAMEWORKS)}, or what --adapter adds")
+    group.addoption("--adapter", metavar="FILE.py", type=Path, help="add the framework of this file")
     group.addoption("--model", choices=MODELS, default="mlp")
     group.addoption("--rows", type=_word(commandline.rows), default=150, help="150 are the real flowers (default)")
     group.addoption("--track", choices=TRACKS, default="tuned")
-    group.addoption("--threads", type=int, default=environment.usable_cores())
+    group.addoption("--threads", type=int, default=machine.usable_cores())
     group.addoption("--seed", type=int, default=0)
     group.addoption("--launch", type=int, default=1, help="the real flowers are scored in the first one only")
     group.addoption("--rounds", type=int, default=3, help="measured calls of each phase, at most")
@@ -63,10 +65,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not 1 <= config.option.threads <= environment.usable_cores():
-        raise pytest.UsageError(
-            f"--threads {config.option.threads}: there are {environment.usable_cores()} cores to use"
-        )
+    name = config.option.framework
+    try:
+        if config.option.adapter:
+            registry.add(config.option.adapter)
+        if name and name not in registry.FRAMEWORKS:
+            registry.add_installed()
+    except BadInput as error:
+        raise pytest.UsageError(str(error)) from None
+    if name and name not in registry.FRAMEWORKS:
+        raise pytest.UsageError(f"there is no framework {name!r}; choose from {', '.join(registry.FRAMEWORKS)}")
+    if not 1 <= config.option.threads <= machine.usable_cores():
+        raise pytest.UsageError(f"--threads {config.option.threads}: there are {machine.usable_cores()} cores to use")
     config.option.maxfail = 1
     if config.option.case_folder:
         exit_with_parent.watch_input()

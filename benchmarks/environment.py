@@ -143,18 +143,21 @@ def describe(run: str, settings: dict[str, Any]) -> dict[str, Any]:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "git": {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain"))},
         "settings": settings,
-        "frameworks": {
-            name: {
-                "version": row.version,
-                "reason": row.missing(),
-                "device": row.device,
-                "format": row.format,
-                "distributed": row.distributed,
-                "recipe_digest": registry.recipe_digest(name),
-                "adoption": adoption.cost(name),
-            }
-            for name, row in registry.FRAMEWORKS.items()
-        },
+        "frameworks": {name: _framework(name, row) for name, row in registry.FRAMEWORKS.items()},
+    }
+
+
+def _framework(name: str, row: registry.Framework) -> dict[str, Any]:
+    style = {"style": row.plugin.style} if row.plugin and row.plugin.style else {}
+    return {
+        "version": row.version,
+        "reason": row.missing(),
+        "device": row.device,
+        "format": row.format,
+        "distributed": row.distributed,
+        "recipe_digest": registry.recipe_digest(name),
+        "adoption": adoption.cost(name),
+        **style,
     }
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from adapters import registry
 from benchmarks import conditions, environment, runs
 from benchmarks.cases import Case, Plan
-from commandline import BadInput
+from errors import BadInput
 
 PUBLISHED = runs.REPORTS / "published"
 HERE, ELSEWHERE = "measured here", "published"

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.gate import Gate, Reference, gate
 from benchmarks.received import Loss, Share
-from commandline import BadInput
-from datasets import flowers, scores, store
+from datasets import cache, flowers, scores, store
 from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior
+from errors import BadInput
 
 TEST_ROWS = 100_000
 FOLDS = 5
@@ -50,17 +50,17 @@ class ExactFit:
 def inputs(rows: int, seed: int) -> Inputs:
     """Where the data of a case is, once it has been made. Warm-up rows are others, as many, up to 100,000."""
     return Inputs(
-        train=store.cached(rows, seed),
-        warmup=store.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
-        test=None if rows == flowers.ROWS else store.cached(TEST_ROWS, seed, Stream.TEST),
+        train=cache.cached(rows, seed),
+        warmup=cache.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
+        test=None if rows == flowers.ROWS else cache.cached(TEST_ROWS, seed, Stream.TEST),
     )
 
 
 def check_room(sizes: Sequence[int], seed: int) -> None:
     """BadInput if the disk of the cache has no room for the datasets of some sizes that are not there yet."""
-    wanted = {store.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
+    wanted = {cache.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
     needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
-    folder = store.cache_folder().absolute()
+    folder = cache.cache_folder().absolute()
     existing = next(place for place in (folder, *folder.parents) if place.is_dir())
     if not os.access(existing, os.W_OK):
         raise BadInput(
@@ -78,7 +78,7 @@ def check_room(sizes: Sequence[int], seed: int) -> None:
 def make(rows: int, seed: int) -> None:
     """Makes what a case needs, or what is missing or damaged of it. What had to be mended is said on standard error."""
     for stream, n_rows in _streams(rows).items():
-        for line in store.make(store.cached(n_rows, seed, stream), n_rows, seed, stream):
+        for line in cache.make(cache.cached(n_rows, seed, stream), n_rows, seed, stream):
             print(line, file=sys.stderr)
     if rows != flowers.ROWS:
         maximum_likelihood(rows, seed)
@@ -103,7 +103,7 @@ def case_gate(case: Case) -> Gate:
 
 def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """The unseen flowers on which every case with this seed is scored."""
-    features, species = store.read(store.cached(TEST_ROWS, seed, Stream.TEST))
+    features, species = store.read(cache.cached(TEST_ROWS, seed, Stream.TEST))
     assert species is not None
     return features, species
 
@@ -113,10 +113,10 @@ def maximum_likelihood(rows: int, seed: int) -> Reference:
 
     The cache keeps the result. A result that is damaged, or is of other data, is computed again.
     """
-    path = store.cache_folder() / f"maximum-likelihood-{rows}-seed{seed}-format{store.FORMAT}.json"
+    path = cache.cache_folder() / f"maximum-likelihood-{rows}-seed{seed}-format{cache.FORMAT}.json"
     try:
         kept = read_json(path, ExactFit)
-        if (kept.rows, kept.seed, kept.format) == (rows, seed, store.FORMAT):
+        if (kept.rows, kept.seed, kept.format) == (rows, seed, cache.FORMAT):
             return Reference(kept.accuracy, kept.log_loss)
         print(f"{path} is of other data, and is made again", file=sys.stderr)
     except FileNotFoundError:
@@ -126,7 +126,7 @@ def maximum_likelihood(rows: int, seed: int) -> Reference:
     # Imported here because a case only reads what is kept, and its import phase must not find SciPy already there.
     from datasets.maximum_likelihood import class_probabilities
 
-    features, species = store.read(store.part_files(store.cached(rows, seed))[0])
+    features, species = store.read(store.part_files(cache.cached(rows, seed))[0])
     assert species is not None
     test_features, test_species = test_rows(seed)
     probabilities = class_probabilities(features, species, test_features)
@@ -134,7 +134,7 @@ def maximum_likelihood(rows: int, seed: int) -> Reference:
         scores.accuracy(test_species, probabilities.argmax(axis=1)), scores.log_loss(test_species, probabilities)
     )
     # Without a lock: two processes that meet here write the same.
-    write_json(path, ExactFit(rows, seed, store.FORMAT, fit.accuracy, fit.log_loss))
+    write_json(path, ExactFit(rows, seed, cache.FORMAT, fit.accuracy, fit.log_loss))
     return fit
 
 
@@ -161,4 +161,4 @@ if __name__ == "__main__":
     except BadInput as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(f"{error.filename or store.cache_folder()}: {error.strerror}")
+        sys.exit(f"{error.filename or cache.cache_folder()}: {error.strerror}")

@@ -18,8 +18,8 @@ import msgspec
 
 from benchmarks.cases import Case
 from benchmarks.received import Bytes, Count, Difference, Excess, Loss, Name, Rows, Seconds, Share, parse, shown
-from commandline import BadInput
 from datasets.files import read_regular, replace_file
+from errors import BadInput
 
 SCHEMA = 3
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")

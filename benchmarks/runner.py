@@ -17,19 +17,21 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-import commandline
+import interrupts
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import conditions, environment, preparation, records, runs, supervisor
+from benchmarks import adapter_files, conditions, environment, preparation, records, runs, supervisor
+from benchmarks.adapter_files import AdapterFile
 from benchmarks.cases import Case, Plan
 from benchmarks.probe import probe
 from benchmarks.received import Limit, shown
 from benchmarks.records import Record
 from benchmarks.runs import ENVIRONMENT, LATEST, RUNS
 from benchmarks.supervisor import Limits
-from commandline import BadInput, check_folder
 from datasets import flowers
-from datasets.files import read_json, write_json
+from datasets.files import check_folder, read_json, write_json
+from errors import BadInput
+from machine import SMALLEST_MEMORY_BYTES, usable_cores
 
 ORDER = "plan.json"
 """What a run was asked for, so that it can be resumed."""
@@ -39,8 +41,6 @@ CASES = "cases"
 """The folder of what the running case keeps, and of the logs of cases that did not end well."""
 
 MOST_LAUNCHES = 100_000
-LEAST_MEMORY = 128 * 2**20
-"""Bytes: Python with NumPy and pytest alone takes about 90 MiB."""
 LEAST_FREE = 2**20
 """Bytes: on a disk with less, a case fails because it cannot write, and that says nothing of its framework."""
 MOST_NAMED = 3
@@ -60,11 +60,13 @@ class Order:
     limits: Limits
     skip: bool = True
     time_budget_s: Limit | None = None
+    adapters: tuple[AdapterFile, ...] = ()
 
     def __post_init__(self) -> None:
         """BadInput for a name that is not known, or more than a run can do."""
+        added = {file.framework for file in self.adapters}  # `check` asks whether the user has named their files
         for what, given, known in (
-            ("framework", self.plan.frameworks, tuple(registry.FRAMEWORKS)),
+            ("framework", self.plan.frameworks, (*registry.FRAMEWORKS, *added)),
             ("model", self.plan.models, MODELS),
             ("track", self.plan.tracks, TRACKS),
         ):
@@ -88,6 +90,10 @@ class Order:
             "memory_limit_bytes": self.limits.memory_bytes,
         }
 
+    def resume_options(self, folder: Path) -> str:
+        """Return the options that resume this run."""
+        return f"--resume {folder}" + "".join(f" --adapter {file.path}" for file in self.adapters)
+
     def write(self, folder: Path) -> None:
         write_json(folder / ORDER, self)
 
@@ -105,17 +111,18 @@ class Order:
 
 
 def check(order: Order) -> None:
-    """BadInput if this machine has not the cores, the memory or the disk that an order asks for."""
-    cores, memory = environment.usable_cores(), environment.default_memory_limit() * 4 // 3
+    """BadInput if this machine has not the cores, the memory, the disk or the plug-ins that an order asks for."""
+    cores, memory = usable_cores(), environment.default_memory_limit() * 4 // 3
     if order.plan.threads > cores:
         raise BadInput(f"--threads {order.plan.threads}: this process may use {cores} cores")
-    if not LEAST_MEMORY <= order.limits.memory_bytes <= memory:
+    if not SMALLEST_MEMORY_BYTES <= order.limits.memory_bytes <= memory:
         asked = f"{order.limits.memory_bytes / 2**20:,.3f}".rstrip("0").rstrip(".")
         raise BadInput(
-            f"--memory-limit {asked} MiB: a case needs at least {LEAST_MEMORY / 2**20:.0f} MiB, and this machine has "
-            f"{memory / 2**20:,.0f} MiB"
+            f"--memory-limit {asked} MiB: a case needs at least {SMALLEST_MEMORY_BYTES / 2**20:.0f} MiB, and this "
+            f"machine has {memory / 2**20:,.0f} MiB"
         )
     preparation.check_room(order.plan.rows, order.plan.seed)
+    adapter_files.check(order.adapters, order.plan.frameworks)
 
 
 def new_folder(output: Path | None) -> Path:
@@ -267,14 +274,14 @@ def run(folder: Path, order: Order, watcher: Watcher | None = None) -> None:
             record = replace(record, probe_seconds=seconds)
             if record.outcome == "failed":
                 disk.check()
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             records.append(folder, record)
         done[case, launch] = record
         watcher.ended(record)
     if left_out:
         watcher.said(
             f"{left_out} repeat launches were left out because the time budget of {order.time_budget_s:g} s is used "
-            f"up; add them with ./nox -s benchmark -- --resume {folder}"
+            f"up; add them with ./nox -s benchmark -- {order.resume_options(folder)}"
         )
     with suppress(OSError):  # what is left in there are the logs of cases that did not end well
         (folder / CASES).rmdir()

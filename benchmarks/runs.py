@@ -8,11 +8,12 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from adapters.plugins import Style
 from benchmarks import records
 from benchmarks.received import Count, Megabytes, is_number, parse, shown
 from benchmarks.records import Record
-from commandline import BadInput
 from datasets.files import LARGEST_JSON_BYTES, read_regular
+from errors import BadInput
 
 REPORTS = Path(__file__).resolve().parent.parent / "reports"
 RUNS = REPORTS / "runs"
@@ -45,6 +46,7 @@ class Framework(TypedDict, total=False):
     distributed: str
     recipe_digest: str
     adoption: Adoption | None
+    style: Style
 
 
 class Environment(TypedDict, total=False):

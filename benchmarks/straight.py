@@ -20,8 +20,8 @@ from adapters import registry
 from adapters.base import Recipe, Resources
 from benchmarks import environment, preparation, statistics
 from benchmarks.statistics import show_seconds
-from commandline import BadInput
 from datasets import store
+from errors import BadInput
 from machine import pin
 
 Straight = Callable[[Path, Recipe, int], tuple[Callable[[], Any], Callable[[Any], Any]]]

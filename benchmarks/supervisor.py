@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-import commandline
+import interrupts
 from adapters import exit_with_parent, registry
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.environment import ROOT
@@ -26,7 +26,7 @@ from benchmarks.journal import Reader
 from benchmarks.processes import Gpu, Sample, Tree, adopt_orphans
 from benchmarks.received import Bytes, Count, Limit
 from benchmarks.records import Harness, Memory, Phase, Quality, Record
-from machine import probe
+from machine import probe, thread_variables
 
 SAMPLE_S = 0.1
 """Time from one look at a case to the next: half of the shortest peak of memory that shall not be missed."""
@@ -63,6 +63,9 @@ def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[s
         "memory-limit": f"{limits.memory_bytes / 2**20}MiB",
         "case-folder": folder,
     }
+    row = registry.FRAMEWORKS.get(case.framework)
+    if row and row.file:
+        options["adapter"] = row.file
     plugins = ["-p", "pytest_benchmark.plugin", "-p", "no:cacheprovider"]
     pytest = [sys.executable, "-m", "pytest", "benchmarks", "-c", "pyproject.toml", "-s", "-q", *plugins]
     return pytest + [f"--{name}={value}" for name, value in options.items()]
@@ -86,13 +89,12 @@ def run(
     _remove(folder)  # of a launch that was cut off with its supervisor
     (folder / "tmp").mkdir(parents=True)
     adopt_orphans()
-    threads = str(case.threads)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(folder / "tmp"),
         # Of pytest's plugins only the one we name: the others that are installed would be imported in every case.
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-        **{f"{library}_NUM_THREADS": threads for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "NUMEXPR")},
+        **thread_variables(case.threads),
     }
     story, kernel_kills = Story(Reader(folder)), _kernel_kills()
     row = registry.FRAMEWORKS.get(case.framework)
@@ -124,7 +126,7 @@ def run(
                 _wait(process, SAMPLE_S)
         ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
     finally:
-        with commandline.uninterrupted():
+        with interrupts.uninterrupted():
             tree.end()
             process.stdin.close()  # type: ignore[union-attr]
             exit_code = process.wait()

@@ -24,9 +24,9 @@ from benchmarks import environment, preparation
 from benchmarks.cases import Case
 from benchmarks.environment import ROOT
 from benchmarks.gate import Gate
-from commandline import BadInput
 from datasets import scores
 from datasets.files import replace_file
+from errors import BadInput
 from machine import pin
 
 RECIPES = ROOT / "adapters" / "RECIPES.md"

@@ -1,1 +1,1 @@
-"""Iris at any size: 150 real flowers, and synthetic ones made from them."""
+"""Iris data of any size: the 150 real flowers, and synthetic flowers drawn from Gaussians fitted to them."""

@@ -1,4 +1,4 @@
-"""Make and describe iris datasets of any size."""
+"""Generate and describe iris datasets of any size."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import commandline
-from datasets import scores, store
+from datasets import cache, scores
 from datasets.flowers import FEATURES, SPECIES
 from datasets.streaming import OnDisk
 from datasets.synthetic import posterior
+from errors import BadInput
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 error = Console(stderr=True, highlight=False)
@@ -31,20 +32,20 @@ error = Console(stderr=True, highlight=False)
 
 @app.command()
 def make(
-    rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="How many: 150 (real), 10_000, 1e7.")],
-    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write; created if it does not exist.")],
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Another seed, other flowers.")] = 0,
+    rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N", help="Flowers: 150 (real), 10_000, 1e7.")],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write; created if missing.")],
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the synthetic flowers.")] = 0,
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Cores to use; all that there are if not given.")
+        int | None, typer.Option(min=1, metavar="N", help="Cores to use; all usable cores by default.")
     ] = None,
 ) -> None:
-    """Make a dataset of Parquet files: the real flowers for 150 rows, synthetic ones for any other number.
+    """Generate a dataset of Parquet files: the real flowers for 150 rows, synthetic flowers for any other number.
 
-    Begins where an interrupted call stopped, and makes damaged parts again.
+    Continue where an interrupted call stopped, and generate damaged parts again.
     """
     commandline.check_resources(threads)
     columns = [
-        TextColumn("making flowers"),
+        TextColumn("generating flowers"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),
@@ -52,20 +53,22 @@ def make(
     ]
     with Progress(*columns, console=error, transient=True, disable=not error.is_terminal) as progress:
         task = progress.add_task("", total=rows)
-        mended = store.make(output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows), threads=threads)
-    for line in mended:
+        repaired = cache.make(
+            output, rows, seed, progress=lambda n_rows: progress.advance(task, n_rows), threads=threads
+        )
+    for line in repaired:
         error.print(f"warning: {line}", soft_wrap=True, markup=False)
     print(f"{rows:,} flowers in {output}")
 
 
 @app.command()
-def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that make wrote.")]) -> None:
-    """Say what a dataset holds, whether it is whole, and how well the best possible model could do on it."""
-    manifest = store.Manifest.read(folder)
-    damage = store.check(folder)
+def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that make wrote.")]) -> None:
+    """Show what a dataset contains, whether it is complete, and the scores of the best possible model."""
+    manifest = cache.Manifest.read(folder)
+    damage = cache.check(folder)
     print(f"{manifest.rows:,} {manifest.stream} rows, seed {manifest.seed}, {len(manifest.parts)} part(s)")
     if damage:
-        raise commandline.BadInput(f"{folder}: {'; '.join(damage)}. Mend it: run python -m datasets make on it again")
+        raise BadInput(f"{folder}: {'; '.join(damage)}. Repair it with python -m datasets make")
 
     counts = np.zeros(len(SPECIES), dtype=int)
     sums = np.zeros((len(SPECIES), len(FEATURES)))
@@ -75,14 +78,14 @@ def describe(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folde
         task = progress.add_task("", total=manifest.rows)
         for features, species in OnDisk.at(folder).in_order():
             assert species is not None
-            truth = posterior(features)
-            correct += len(species) * scores.accuracy(species, truth.argmax(axis=1))
-            loss += len(species) * scores.log_loss(species, truth)
-            for code in range(len(SPECIES)):
-                counts[code] += np.sum(species == code)
-                sums[code] += features[species == code].sum(axis=0, dtype=np.float64)
+            probabilities = posterior(features)
+            correct += len(species) * scores.accuracy(species, probabilities.argmax(axis=1))
+            loss += len(species) * scores.log_loss(species, probabilities)
+            for label in range(len(SPECIES)):
+                counts[label] += np.sum(species == label)
+                sums[label] += features[species == label].sum(axis=0, dtype=np.float64)
             progress.advance(task, len(species))
-    print("every part is whole")
+    print("all parts are complete")
     print(f"{'species':12}{'rows':>14}" + "".join(f"{name + ' cm':>18}" for name in FEATURES))
     for name, count, total in zip(SPECIES, counts, sums, strict=True):
         means = "".join(f"{value:>18.3f}" for value in total / max(count, 1))

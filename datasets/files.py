@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and JSON files that are checked as they are read."""
+"""Replace files as a whole, and read JSON files with a check of their types."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TypeVar
 
 import msgspec
 
-from commandline import BadInput, uninterrupted
+from errors import BadInput
+from interrupts import uninterrupted
 
 LARGEST_JSON_BYTES = 2**24
-"""No JSON file of ours comes near this size."""
+"""Limit for reading. The JSON files that irisbench writes are much smaller."""
 
 Value = TypeVar("Value")
 
@@ -24,8 +25,8 @@ Value = TypeVar("Value")
 def replacing(path: Path) -> Iterator[Path]:
     """Yield an empty file beside `path`, and rename it to `path` when the block ends without an exception.
 
-    Its name cannot be guessed and it is never an existing file, so that another account cannot plant a link there.
-    It gets the mode of the file that it replaces.
+    The file has a random name and is always new, so another account cannot place a symbolic link there. It gets the
+    mode of the file that it replaces.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     mode, replaces_own = 0o666, False
@@ -38,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with uninterrupted():
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode | stat.S_IWUSR)
         yield beside
-        if replaces_own:  # without the umask, which limits what is taken over from another account's file
+        if replaces_own:  # ignores the umask, unlike the mode of os.open
             os.fchmod(descriptor, mode)
         beside.replace(path)
     finally:
@@ -48,20 +49,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Write a file beside `path` and rename it, so that no reader ever sees half a file under its name."""
+    """Write a file beside `path` and rename it, so that no reader sees an incomplete file."""
     with replacing(path) as beside:
         write_to(beside)
 
 
 def read_json(path: Path, kind: type[Value]) -> Value:
-    """Return the content of a JSON file as a value of type `kind`, usually a dataclass.
+    """Return the content of a JSON file as a value of the type `kind`, usually a dataclass.
 
     Raises
     ------
     FileNotFoundError
-        There is no such file.
+        The file does not exist.
     BadInput
-        It is not a regular file, is too large, is not JSON, or a value has another type than `kind` says.
+        The file is not regular, too large or not JSON, or its content does not have the type `kind`.
     """
     try:
         return msgspec.json.decode(read_regular(path, LARGEST_JSON_BYTES), type=kind)
@@ -70,18 +71,24 @@ def read_json(path: Path, kind: type[Value]) -> Value:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a dataclass, or any other value of JSON, in place of `path`."""
+    """Replace `path` by a JSON file with this value, for example a dataclass."""
     text = msgspec.json.format(msgspec.json.encode(value), indent=1)
     replace_file(path, lambda beside: beside.write_bytes(text + b"\n"))
 
 
 def read_regular(path: Path, largest_bytes: int) -> bytes:
-    """Return the content of a regular file. BadInput for a FIFO, a device, a folder, or more than `largest_bytes`."""
+    """Return the content of a regular file. Raise BadInput for other kinds of files, or above `largest_bytes`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO without a writer would block
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise BadInput(f"{path} is not a regular file")
         if status.st_size > largest_bytes:
-            raise BadInput(f"{path} has {status.st_size:,} bytes; at most {largest_bytes:,} are read")
+            raise BadInput(f"{path} has {status.st_size:,} bytes; files of at most {largest_bytes:,} bytes are read")
         return file.read()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadInput if `folder` is a file, so that it cannot be a folder to write into."""
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; name a folder to write into")

@@ -1,7 +1,7 @@
-"""The 150 real flowers, and the names of what is measured on them.
+"""The 150 real flowers, and the names of their features and classes.
 
-R. A. Fisher (1936), "The use of multiple measurements in taxonomic problems", Annals of Eugenics 7(2), 179-188;
-the numbers are those that scikit-learn ships.
+R. A. Fisher (1936), "The use of multiple measurements in taxonomic problems", Annals of Eugenics 7(2), 179-188.
+The values are those of scikit-learn's copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FILE = Path(__file__).with_name("iris.csv")
 
 @cache
 def real_flowers() -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Features in cm, shape (150, 4), and species codes, shape (150,); both read-only."""
+    """Return features in cm, shape (150, 4), and class labels, shape (150,). Both arrays are read-only."""
     with FILE.open(newline="") as file:
         lines = list(csv.DictReader(file))
     features = np.array([[line[name] for name in FEATURES] for line in lines], dtype=np.float32)
@@ -30,8 +30,8 @@ def real_flowers() -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     return features, species
 
 
-def species_code(name: object) -> int | None:
-    """Return the class label for "setosa", "Iris-setosa", "Iris Setosa" or "0"; None if it is not a species."""
+def class_label(name: object) -> int | None:
+    """Return the class label of "setosa", "Iris-setosa", "Iris Setosa" or "0", or None if it is not a species."""
     plain = str(name).strip().lower().removeprefix("iris").lstrip("- ")
     if plain in SPECIES:
         return SPECIES.index(plain)

@@ -1,4 +1,4 @@
-"""Folders that are replaced as a whole: complete under their name, or not there."""
+"""Replace folders as a whole, so that a folder is complete or missing at every moment."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from pathlib import Path
 
 import filelock
 
-import commandline
+from interrupts import uninterrupted
 
 NO_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
-"""What the kernel or the file system answers where it cannot exchange two folders."""
+"""Error numbers of a kernel or a file system that cannot exchange two folders."""
 
 
 @contextmanager
 def replaced_folder(path: Path, check_ours: Callable[[Path], object]) -> Iterator[Path]:
-    """Yield an empty folder to fill; put it in place of `path` when the block ends without an exception.
+    """Yield an empty folder, and replace `path` by it when the block ends without an exception.
 
-    Linux and macOS exchange the two folders in one atomic step, so that a complete folder stands under `path` at every
-    moment, whichever process is killed. On file systems that cannot exchange, two renames do it; if the process is
-    killed between them, the next call for the same path puts the old folder back. What killed processes leave beside
-    `path` is removed by the next call.
+    Linux and macOS exchange the two folders in one atomic step. If the process is killed, `path` is therefore still a
+    complete folder, the old or the new one. On file systems that cannot exchange folders, two renames replace the
+    folder. If the process is killed between them, the next call for the same path restores the old folder. The next
+    call also removes temporary folders of killed processes.
 
     Parameters
     ----------
     path
-        The folder to replace or to make; its parent is made if it is missing.
+        The folder to replace or create. Missing parents are created.
     check_ours
-        Raise BadInput unless `path` is missing or may be deleted. It is called at the beginning and again just before
-        the replacement, because others may have put files there meanwhile.
+        Function that raises BadInput if `path` exists and must not be deleted. It is called at the beginning and just
+        before the replacement, because other programs may add files in the meantime.
     """
     path = path.resolve()
     check_ours(path)
-    made = [parent for parent in path.parents if not parent.exists()]
+    created = [parent for parent in path.parents if not parent.exists()]
     prefix = f".{path.name}.irisbench-"
     beside, lock = None, None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path, prefix)
-        with commandline.uninterrupted():
+        with uninterrupted():
             beside = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
             lock = filelock.FileLock(beside / "lock")
             lock.acquire()
         (beside / "new").mkdir()
         yield beside / "new"
-        with commandline.uninterrupted():
+        with uninterrupted():
             _put_in_place(beside, path, check_ours)
     finally:
-        with commandline.uninterrupted():
+        with uninterrupted():
             if beside is not None:
                 _remove(beside)
             if lock is not None:
                 lock.release()
             if not path.exists():
-                for parent in made:
+                for parent in created:
                     with suppress(OSError):
                         parent.rmdir()
 
@@ -67,7 +67,7 @@ def replaced_folder(path: Path, check_ours: Callable[[Path], object]) -> Iterato
 def _put_in_place(beside: Path, path: Path, check_ours: Callable[[Path], object]) -> None:
     new, old = beside / "new", beside / "old"
     try:
-        new.rename(path)  # nothing is there, or an empty folder
+        new.rename(path)  # succeeds if the path is missing or an empty folder
         return
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
@@ -89,11 +89,11 @@ def _put_in_place(beside: Path, path: Path, check_ours: Callable[[Path], object]
 
 
 def _exchange(a: Path, b: Path) -> None:
-    """Exchange two folders in one atomic step. OSError with one of `NO_EXCHANGE` where that is not possible."""
+    """Exchange two folders in one atomic step. Raise OSError with a number in `NO_EXCHANGE` if that is impossible."""
     libc = ctypes.CDLL(None, use_errno=True)
-    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux; RENAME_SWAP of macOS is 2 as well
+    at_fdcwd, exchange = -100, 2  # RENAME_EXCHANGE of Linux; RENAME_SWAP of macOS is 2 as well
     if hasattr(libc, "renameat2"):
-        failed = libc.renameat2(here, os.fsencode(a), here, os.fsencode(b), exchange)
+        failed = libc.renameat2(at_fdcwd, os.fsencode(a), at_fdcwd, os.fsencode(b), exchange)
     elif hasattr(libc, "renamex_np"):
         failed = libc.renamex_np(os.fsencode(a), os.fsencode(b), exchange)
     else:
@@ -103,21 +103,21 @@ def _exchange(a: Path, b: Path) -> None:
 
 
 def _remove_leftovers(path: Path, prefix: str) -> None:
-    """Remove what killed processes left beside `path`: folders of ours whose lock nobody holds."""
+    """Remove temporary folders of killed processes beside `path`: those whose lock no process holds."""
     for leftover in sorted(path.parent.iterdir()):
         if not leftover.name.startswith(prefix) or not (leftover / "lock").is_file() or leftover.is_symlink():
             continue
         lock = filelock.FileLock(leftover / "lock", timeout=0)
         try:
-            with lock, commandline.uninterrupted():
+            with lock, uninterrupted():
                 if (leftover / "old").exists() and not path.exists():
                     (leftover / "old").rename(path)
                 _remove(leftover)
         except (filelock.Timeout, OSError):
-            continue  # another process is at work there, or the folder is another user's
+            continue  # another process is using it, or it belongs to another user
 
 
 def _remove(beside: Path) -> None:
-    """Remove a folder of ours, the lock last: without it, what a kill leaves would not be known as ours."""
+    """Remove a temporary folder, the lock last, because a leftover folder is recognised by its lock."""
     for folder in (beside / "new", beside / "old", beside):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,8 @@
-"""Synthetic flowers: per species a Gaussian fitted to the real ones, so that the truth about them is known.
+"""Synthetic flowers, drawn from one Gaussian per species that is fitted to the real flowers.
 
-Rows come in chunks. A chunk is a pure function of (seed, stream, chunk number): Philox is a counter-based generator
-(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), so chunk k needs none of those before it.
+The exact posterior of the classes is therefore known. Rows are generated in chunks. A chunk is a pure function of
+(seed, stream, chunk number), because Philox is a counter-based generator (Salmon et al. 2011, "Parallel random numbers:
+as easy as 1, 2, 3"). Chunk k does not depend on the chunks before it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from datasets.flowers import SPECIES, real_flowers
 
 CHUNK_ROWS = 1 << 16
 TILE_ROWS = 1 << 13
-"""Rows worked on at a time, few enough for the processor's cache."""
+"""Rows that are computed at a time, few enough for the cache of the processor."""
 
 
 class Stream(IntEnum):
-    """Rows that never overlap, whatever their seed: what is learned from, tested on, warmed up with."""
+    """Disjoint sets of rows for training, testing and warming up. They do not overlap for any seed."""
 
     TRAIN = 0
     TEST = 1
@@ -30,7 +31,7 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class Gaussians:
-    """One Gaussian a species: means (3, 4) in cm, lower Cholesky factors of the covariances (3, 4, 4) in cm."""
+    """One Gaussian per species: means, shape (3, 4), and lower Cholesky factors, shape (3, 4, 4), both in cm."""
 
     means: NDArray[np.float64]
     factors: NDArray[np.float64]
@@ -38,9 +39,9 @@ class Gaussians:
 
 @cache
 def fitted() -> Gaussians:
-    """The sample mean and the unbiased sample covariance of the 50 real flowers of each species."""
+    """Return the Gaussians with the sample mean and the unbiased sample covariance of the real flowers."""
     features, species = real_flowers()
-    by_species = [features[species == code].astype(np.float64) for code in range(len(SPECIES))]
+    by_species = [features[species == label].astype(np.float64) for label in range(len(SPECIES))]
     return Gaussians(
         means=np.stack([flowers.mean(axis=0) for flowers in by_species]),
         factors=np.stack([np.linalg.cholesky(np.cov(flowers, rowvar=False)) for flowers in by_species]),
@@ -48,34 +49,34 @@ def fitted() -> Gaussians:
 
 
 def chunk(seed: int, stream: Stream, number: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """Chunk `number`: features in cm, shape (CHUNK_ROWS, 4), and species codes, shape (CHUNK_ROWS,)."""
+    """Return chunk `number`: features in cm, shape (CHUNK_ROWS, 4), and class labels, shape (CHUNK_ROWS,)."""
     generator = np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, number]))
     species = generator.integers(0, len(SPECIES), CHUNK_ROWS, dtype=np.int8)
     normal = generator.standard_normal((4, CHUNK_ROWS))
-    truth = fitted()
+    gaussians = fitted()
     features = np.empty((4, CHUNK_ROWS), dtype=np.float32)
     for start in range(0, CHUNK_ROWS, TILE_ROWS):
         rows = slice(start, start + TILE_ROWS)
-        codes = species[rows].astype(np.intp)
+        labels = species[rows].astype(np.intp)
         for column in range(4):
-            # Element by element and not by a matrix product: BLAS may round differently on another machine.
-            values = truth.means[:, column].take(codes)
+            # Element by element instead of a matrix product, because BLAS may round differently on another machine.
+            values = gaussians.means[:, column].take(labels)
             for other in range(column + 1):
-                values += truth.factors[:, column, other].take(codes) * normal[other, rows]
+                values += gaussians.factors[:, column, other].take(labels) * normal[other, rows]
             features[column, rows] = values
     return features.T, species
 
 
 def posterior(features: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The exact probability of each species given the measurements, shape (n_rows, 3), by Bayes' rule.
+    """Return the exact probability of each class given the features in cm, shape (n_rows, 3), by Bayes' rule.
 
-    With equally likely species, p(k|x) is proportional to exp(-|L_k^-1 (x - m_k)|^2 / 2) / det L_k.
+    The classes are equally likely, so p(k|x) is proportional to exp(-|L_k^-1 (x - m_k)|^2 / 2) / det L_k.
     """
-    truth = fitted()
+    gaussians = fitted()
     log_density = np.empty((len(features), len(SPECIES)))
-    for code in range(len(SPECIES)):
-        whitened = np.linalg.solve(truth.factors[code], (features - truth.means[code]).T)
-        log_density[:, code] = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(truth.factors[code])).sum()
+    for label in range(len(SPECIES)):
+        whitened = np.linalg.solve(gaussians.factors[label], (features - gaussians.means[label]).T)
+        log_density[:, label] = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(gaussians.factors[label])).sum()
     log_density -= log_density.max(axis=1, keepdims=True)
     density = np.exp(log_density)
     return density / density.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Flowers that a user hands in, as CSV or Parquet: a clean table, or one line that says what is wrong and where."""
+"""Read a user's CSV or Parquet file of flowers, and reject invalid values with one line that names the place."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from commandline import BadInput, printable
 from datasets import store
 from datasets.delimited import BLOCK_BYTES, NUMBER, open_delimited
-from datasets.flowers import FEATURES, SPECIES, species_code
+from datasets.flowers import FEATURES, SPECIES, class_label
+from errors import BadInput, printable
 
 PIECE_ROWS = 2**18
-"""Rows of a piece, or a few more. The allocators need some pieces until they reuse all memory: with larger pieces, a
-file of 3 million rows ends before that."""
+"""Rows of a piece, or slightly more. Allocators reuse all memory only after several pieces; with larger pieces, memory
+would still grow at the end of a file of 3 million rows."""
 
 BATCH_ROWS = 2**16
-"""Rows of Parquet that are read at a time."""
+"""Rows of a Parquet file that are read at a time."""
 
 SPECIES_COLUMNS = ("species", "class", "variety", "target", "name")
-"""What others call the column of the species, the most common name first."""
+"""Names of the species column in other projects, the most common name first."""
 
 LARGEST_CM = 100.0
-"""No iris measures more."""
+"""Larger values are implausible for an iris."""
 
 WARNINGS = 3
-"""Implausible values of a file that are shown; the others are only counted."""
+"""Implausible values of a file that are shown. Further ones are only counted."""
 
 Rows = tuple[NDArray[np.float32], NDArray[np.int8] | None]
 
 
 class Piece(NamedTuple):
-    """Some rows in their order: features in cm, shape (n_rows, 4), class labels if asked for, and the columns kept."""
+    """Consecutive rows: features in cm, shape (n_rows, 4), class labels if requested, and the columns to keep."""
 
     features: NDArray[np.float32]
     species: NDArray[np.int8] | None
@@ -52,18 +52,28 @@ class Piece(NamedTuple):
 def read(path: Path, with_species: bool) -> Rows:
     """Return features in cm, shape (n_rows, 4), and class labels, shape (n_rows,), or None unless `with_species`.
 
-    Columns may be in any order, beside others, and be written as scikit-learn, R and Kaggle do ("sepal width (cm)",
-    "Sepal.Width", "SepalWidthCm"). Species are names or the codes 0, 1, 2. BadInput names file, row and column.
+    Columns may be in any order, next to others, and named as in scikit-learn, R or Kaggle ("sepal width (cm)",
+    "Sepal.Width", "SepalWidthCm"). Species are names or the class labels 0, 1, 2. BadInput names file, row and column.
     """
     features, species, _ = zip(*pieces(path, with_species), strict=True)
     return np.concatenate(features), np.concatenate(species) if with_species else None
 
 
 def pieces(path: Path, with_species: bool, file: BinaryIO | None = None, keep: Sequence[str] = ()) -> Iterator[Piece]:
-    """Yield what `read` returns, a piece at a time, so that the rows need not fit in memory.
+    """Yield the rows that `read` returns in pieces, so that they need not fit in memory.
 
-    `file`: CSV to read instead, which need not be seekable; `path` is then its name in error messages.
-    `keep`: names of other columns, to be returned as text. Warns of implausible values on standard error.
+    Print warnings about implausible values to standard error.
+
+    Parameters
+    ----------
+    path
+        The file, or a folder of Parquet files.
+    with_species
+        Whether to read the class labels, too.
+    file
+        An open CSV file to read instead. It need not be seekable. `path` is then its name in error messages.
+    keep
+        Names of other columns to return as text.
     """
     rows, small = 0, []
     for piece in _small_pieces(path, file, with_species, keep):
@@ -77,7 +87,7 @@ def pieces(path: Path, with_species: bool, file: BinaryIO | None = None, keep: S
 
 
 def _small_pieces(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[Piece]:
-    """Yield a piece for each batch that has been read."""
+    """Yield one piece per batch."""
     plausibility = _Plausibility(path)
     seen = 0
     with _readable(path):
@@ -92,7 +102,7 @@ def _small_pieces(path: Path, file: BinaryIO | None, with_species: bool, keep: S
             if len(batch):
                 yield Piece(features, species, [_text(path, name, i) for name, i in zip(keep, kept, strict=True)])
     if not seen:
-        raise BadInput(f"{path} has a header but no rows; add one row per flower")
+        raise BadInput(f"{path} has a header but no rows; add a row per flower")
     plausibility.summarise()
 
 
@@ -111,28 +121,28 @@ def is_parquet(path: Path) -> bool:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Turn what the readers of CSV, gzip and Parquet raise for damaged files into BadInput."""
+    """Convert the errors that the readers of CSV, gzip and Parquet raise for damaged files to BadInput."""
     try:
         yield
     except BadInput:
         raise
     except (pa.ArrowException, ValueError, OSError, EOFError, zlib.error) as error:
         line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        if "straddling object" in line:  # Arrow's words for a line that is longer than a block
+        if "straddling object" in line:  # Arrow's message for a line that is longer than a block
             line = f"a line is longer than {BLOCK_BYTES:,} bytes; shorten it"
         raise BadInput(f"{path} cannot be read: {printable(line)}") from None
 
 
 def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the columns that are wanted, some rows at a time: features, species if any, those to keep."""
+    """Yield batches of the columns to read: the features, the species if requested, the columns to keep."""
     if file is None and not path.exists():
-        raise BadInput(f"{path} does not exist")
+        raise BadInput(f"{path} does not exist; name a CSV or Parquet file")
     if file is None and is_parquet(path):
         parts = store.part_files(path)
         if not parts:
             raise BadInput(f"{path} is a folder without CSV or Parquet files")
         for part in parts:
-            if path.is_dir() and not part.is_file():  # reading a FIFO would wait for ever
+            if path.is_dir() and not part.is_file():  # reading a FIFO would wait forever
                 raise BadInput(f"{part} is not a regular file; remove it")
             with pa.parquet.ParquetFile(part) as table:
                 columns = _columns(part, table.schema_arrow.names, with_species, keep)
@@ -145,41 +155,41 @@ def _batches(path: Path, file: BinaryIO | None, with_species: bool, keep: Sequen
 
 
 def _columns(path: Path, names: list[str], with_species: bool, keep: Sequence[str]) -> list[int]:
-    """Return the numbers of the columns that are wanted, in the order of `_batches`.
+    """Return the numbers of the columns to read, in the order of `_batches`.
 
-    BadInput if one is missing, or if it could be one or another.
+    Raise BadInput if a column is missing, or if two columns match.
     """
     has = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
-    def only(wanted: str, found: list[int]) -> int:
-        if len(found) > 1:
-            which = " and ".join(repr(names[i]) for i in found[:3])
-            raise BadInput(f"{path} has {len(found)} columns for {wanted}: {which}; rename or remove all but one")
-        return found[0]
+    def only(column: str, matches: list[int]) -> int:
+        if len(matches) > 1:
+            which = " and ".join(repr(names[i]) for i in matches[:3])
+            raise BadInput(f"{path} has {len(matches)} columns for {column}: {which}; rename or remove all but one")
+        return matches[0]
 
     plain = [_plain(name) for name in names]
-    by_feature = {name: [i for i, of in enumerate(plain) if of == _plain(name)] for name in FEATURES}
-    missing = [name for name, found in by_feature.items() if not found]
-    columns = [] if missing else [only(name, found) for name, found in by_feature.items()]
+    by_feature = {name: [i for i, other in enumerate(plain) if other == _plain(name)] for name in FEATURES}
+    missing = [name for name, matches in by_feature.items() if not matches]
+    columns = [] if missing else [only(name, matches) for name, matches in by_feature.items()]
     if with_species:
-        by_alias = ([i for i, of in enumerate(plain) if of == alias] for alias in SPECIES_COLUMNS)
-        if found := next((found for found in by_alias if found), []):
-            columns.append(only("species", found))
+        by_alias = ([i for i, other in enumerate(plain) if other == alias] for alias in SPECIES_COLUMNS)
+        if matches := next((matches for matches in by_alias if matches), []):
+            columns.append(only("species", matches))
         else:
             missing.append("species")
     if missing:
         raise BadInput(
-            f"{path} has no column {', '.join(missing)}; it has {has}. Columns are separated by comma, semicolon or tab"
+            f"{path} has no column {', '.join(missing)}; it has {has}. Separate columns by a comma, semicolon or tab"
         )
     for name in keep:
-        if not (found := [i for i, of in enumerate(names) if of == name]):
+        if not (matches := [i for i, other in enumerate(names) if other == name]):
             raise BadInput(f"{path} has no column {name!r} to keep; it has {has}")
-        columns.append(only(name, found))
+        columns.append(only(name, matches))
     return columns
 
 
 def _plain(name: str) -> str:
-    """Return a column's name without case, unit and punctuation: sepalwidth."""
+    """Return the name of a column without case, unit and punctuation: sepalwidth."""
     return re.sub(r"cm$", "", re.sub(r"[\W_]", "", name.lower()))
 
 
@@ -195,7 +205,7 @@ def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np
             continue
         if np.isfinite(values).all():
             return values
-    # Only now, since it is slow: which row is it?
+    # Find the row only now, because this is slow.
     for row, value in enumerate(column.to_pylist(), start=before + 1):
         where = f"{path}, row {row}, column {name}"
         if value is None or str(value).strip().lower() in ("", "nan"):
@@ -210,21 +220,23 @@ def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np
 
 
 def _labels(path: Path, column: pa.Array, before: int) -> NDArray[np.int8]:
-    """Return the class labels, from names or codes."""
+    """Return the class labels of a column of names or labels."""
     if pa.types.is_dictionary(column.type):  # pandas' categories, of which some may be unused
         column = column.cast(column.type.value_type)
-    codes = {}
+    labels = {}
     for value in column.unique().to_pylist():
-        if (code := species_code(value)) is None:
+        if (label := class_label(value)) is None:
             row = before + column.to_pylist().index(value) + 1
             if str(value).strip().lower() in ("", "none", "nan"):
                 what = "the species is missing"
             else:
                 what = f"there is no species {_shortened(value)}"
-            raise BadInput(f"{path}, row {row}, column species: {what}; it is one of {', '.join(SPECIES)}")
-        codes[value] = code
+            raise BadInput(
+                f"{path}, row {row}, column species: {what}; write {', '.join(SPECIES[:-1])} or {SPECIES[-1]}"
+            )
+        labels[value] = label
     encoded = column.dictionary_encode()
-    by_index = np.array([codes[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
+    by_index = np.array([labels[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
     return by_index[encoded.indices.to_numpy()]
 
 
@@ -236,32 +248,32 @@ def _text(path: Path, name: str, column: pa.Array) -> pa.Array:
 
 
 def _shortened(value: object) -> str:
-    """Return a value as an error message quotes it."""
+    """Return a value as text for an error message, at most 60 characters long."""
     quoted = repr(value)
     return quoted if len(quoted) <= 60 else f"{quoted[:60]}..."
 
 
 @dataclass
 class _Plausibility:
-    """Warnings of values that no iris can have."""
+    """Warnings about values that no iris can have."""
 
     path: Path
     implausible: int = 0
 
     def check(self, features: NDArray[np.float32], before: int) -> None:
-        """Warn of the first implausible values of a file; before `features` it had so many rows."""
-        wrong = ~((features > 0) & (features <= LARGEST_CM))
-        if not wrong.any():
+        """Warn about the first implausible values of a file. `before` is the number of rows before `features`."""
+        implausible = ~((features > 0) & (features <= LARGEST_CM))
+        if not implausible.any():
             return
-        for row, column in np.argwhere(wrong)[: max(0, WARNINGS - self.implausible)]:
+        for row, column in np.argwhere(implausible)[: max(0, WARNINGS - self.implausible)]:
             value = features[row, column]
             where = f"{self.path}, row {before + row + 1}, column {FEATURES[column]}"
             _warn(f"{where}: {value:g} cm is implausible; expected more than 0 and at most {LARGEST_CM:g} cm")
-        self.implausible += int(wrong.sum())
+        self.implausible += int(implausible.sum())
 
     def summarise(self) -> None:
         if self.implausible > WARNINGS:
-            _warn(f"{self.path}: {self.implausible:,} implausible values in all")
+            _warn(f"{self.path}: {self.implausible:,} implausible values in total")
 
 
 def _warn(message: str) -> None:

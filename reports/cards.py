@@ -14,8 +14,8 @@ from typing import Any
 from benchmarks.received import is_number
 from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
-from reports.charts import ordered
 from reports.statistics import Result, median, results, show_memory, show_rows, show_throughput
+from reports.styles import ordered
 from reports.verdict import FLOWERS, is_on_gpu, sentence
 
 NOTABLE = 1.25

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -34,23 +33,10 @@ from reports.statistics import (
     show_share,
     show_throughput,
 )
+from reports.styles import Legend, Style, of_run, ordered
 from reports.verdict import FLOWERS, Contender, default_question, sentence
 
-STAR = "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"
 CROSS = "M-.8,-.8L.8,.8M-.8,.8L.8,-.8"
-LOOKS = {
-    "scikit-learn": ("#E69F00", "circle"),
-    "pytorch-cpu": ("#D55E00", "square"),
-    "pytorch-gpu": ("#CC79A7", "diamond"),
-    "tensorflow-cpu": ("#0072B2", "triangle-up"),
-    "tensorflow-gpu": ("#56B4E9", "triangle-down"),
-    "h2o": ("#000000", "triangle-right"),
-    "spark": ("#009E73", STAR),
-    "baseline": ("#9A9A9A", "stroke"),
-}
-"""Colour and shape of a framework, the same in every chart of every run; the colours are Okabe and Ito's."""
-OTHERS = (("#7B4B94", "triangle-left"), ("#8C6D1F", "cross"), ("#5B6C8F", "wedge"), ("#A34A5E", "arrow"))
-"""For frameworks that were added and not given a look yet."""
 PHASES = {"import": "#332288", "start": "#88CCEE", "load": "#DDCC77", "train": "#CC6677", "predict_one": "#117733"}
 SHARES = {"when started": "#88CCEE", "for the data": "#DDCC77", "for training": "#CC6677"}
 TRACK_LOOKS = {"default": ("#9A9A9A", "circle"), "tuned": ("#0072B2", "square")}
@@ -119,11 +105,6 @@ class Figure:
         return list(columns.values()), list(map(list, dict.fromkeys(map(tuple, rows))))
 
 
-def look(framework: str) -> tuple[str, str]:
-    """Colour and shape of a framework; one that nobody knows gets the same pair in every chart, too."""
-    return LOOKS.get(framework) or OTHERS[zlib.crc32(framework.encode("utf-8", "replace")) % len(OTHERS)]
-
-
 def figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
     """The charts of a run, model by model; those for which the run has no values are left out."""
     # Not held against the schema of Vega-Lite part by part, which took 5 of the 30 s of a full report; a test does it.
@@ -132,7 +113,7 @@ def figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
 
 
 def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
-    found = results(run.records)
+    found, styles = results(run.records), of_run(run)
     made: list[Figure] = []
     for model in dict.fromkeys(record.case.model for record in run.records):
         rows = default_question(contenders, model).rows
@@ -151,15 +132,19 @@ def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
         ]
         slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-") or "model"
         for kind, caption, chart in (
-            ("train", TRAIN_CAPTION + LAW_CAPTION * bool(laws), train_chart(tuned, model, run.time_limit, laws)),
-            ("frontier", FRONTIER_CAPTION, frontier_chart(tuned, model, rows)),
-            ("accuracy", ACCURACY_CAPTION, accuracy_chart(tuned, model)),
-            ("log-loss", LOG_LOSS_CAPTION, log_loss_chart(tuned, model)),
-            ("memory", MEMORY_CAPTION, memory_chart(tuned, model)),
+            (
+                "train",
+                TRAIN_CAPTION + LAW_CAPTION * bool(laws),
+                train_chart(tuned, model, styles, run.time_limit, laws),
+            ),
+            ("frontier", FRONTIER_CAPTION, frontier_chart(tuned, model, rows, styles)),
+            ("accuracy", ACCURACY_CAPTION, accuracy_chart(tuned, model, styles)),
+            ("log-loss", LOG_LOSS_CAPTION, log_loss_chart(tuned, model, styles)),
+            ("memory", MEMORY_CAPTION, memory_chart(tuned, model, styles)),
             ("memory-shares", SHARES_CAPTION, shares_chart(tuned, model)),
             ("first-prediction", FIRST_CAPTION, first_prediction_chart(tuned, model)),
-            ("throughput", THROUGHPUT_CAPTION, throughput_chart(tuned, model)),
-            ("latency", LATENCY_CAPTION, latency_chart(tuned, model)),
+            ("throughput", THROUGHPUT_CAPTION, throughput_chart(tuned, model, styles)),
+            ("latency", LATENCY_CAPTION, latency_chart(tuned, model, styles)),
             ("tracks", TRACKS_CAPTION, tracks_chart(models, model) if len(tracks) > 1 else None),
         ):
             if chart is not None:
@@ -215,7 +200,11 @@ PROBE_CAPTION = (
 
 
 def train_chart(
-    own: Sequence[Result], model: str, time_limit: float | None = None, laws: Sequence[tuple[str, Law]] = ()
+    own: Sequence[Result],
+    model: str,
+    styles: Mapping[str, Style],
+    time_limit: float | None = None,
+    laws: Sequence[tuple[str, Law]] = (),
 ) -> alt.LayerChart | None:
     """Training seconds against rows, both logarithmic, with a cross for each case that did not end, and the laws."""
     points = [_point(result, time.median) for result in own if (time := result.seconds("train")) and time.median > 0]
@@ -234,15 +223,15 @@ def train_chart(
     low, high = _decades([*ends, *(point["y"] for point in curves + failures)])
     y = _y("Training time (seconds)", low, high, _ticks(low, high), "format(datum.value, ',')")
     sizes = [point["rows"] for point in points + failures]
-    frameworks = [point["framework"] for point in points + failures]
+    legend = _legend(points, own, styles)
     x = _x(sizes, last=max((REACH * law.largest for _, law in laws), default=0))
-    below: list[alt.Chart] = _bands(curves, frameworks, x, y)
+    below: list[alt.Chart] = _bands(curves, legend, x, y)
     if time_limit and failures:
         limit = _chart([{"y": time_limit, "text": f"time limit {show_seconds(time_limit)}"}])
         rule = limit.mark_rule(color="#999", strokeDash=[2, 3]).encode(y=y)
         below += [rule, *_text(limit.encode(x=alt.value(4), y=y, text="text:N"), "#666", align="left", dy=-7)]
-    above = _crosses(failures, frameworks, x, y, _span(sizes))
-    lines = [_whiskers(points, frameworks, x, y), *_lines(points, frameworks, x, y)]
+    above = _crosses(failures, legend, x, y, _span(sizes))
+    lines = [_whiskers(points, legend, x, y), *_lines(points, legend, x, y)]
     return _finish([*below, *lines, *above], f"{model}: how long training takes")
 
 
@@ -257,11 +246,11 @@ def _curve(framework: str, law: Law) -> list[dict[str, Any]]:
     return points
 
 
-def _bands(curves: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _bands(curves: list[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """The intervals of laws, and a dashed line where they predict."""
     if not curves:
         return []
-    low, color = y.copy(), _looks(frameworks)[0]
+    low, color = y.copy(), legend.color
     low.shorthand = "low:Q"
     chart = _chart(curves).transform_filter(SHOWN)
     band = chart.mark_area(opacity=0.13, clip=True).encode(x=x, y=low, y2="high:Q", color=color, detail="part:N")
@@ -269,7 +258,7 @@ def _bands(curves: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y:
     return [band, line.encode(x=x, y=y, color=color)]
 
 
-def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+def accuracy_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """Accuracy against rows with the Bayes accuracy; the height of a mark is its error, logarithmic and upside down."""
 
     def height(accuracy: float) -> float:
@@ -279,7 +268,7 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     if not known:
         return None
     points = [_point(result, height(accuracy)) for result, accuracy in known]
-    frameworks = _with_failed(points, own)
+    legend = _legend(points, own, styles)
     best = {result.case.rows: bayes for result, _ in known if (bayes := result.quality("bayes_accuracy")) is not None}
     bounds = [height(bayes) for bayes in best.values()] + [point["y"] for point in points]
     low, high = 0.8 * min(bounds), min(1.0, 1.25 * max(bounds))
@@ -297,11 +286,11 @@ def accuracy_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
             _chart(line).mark_line(color="#555", strokeDash=[6, 4], strokeWidth=1.5).encode(x=x, y=y),
             *_text(_chart([text]).encode(x=x, y=y, text="text:N"), "#444", align="right", dx=-2, dy=-8),
         ]
-    above = _failed_at(own, x, frameworks)
-    return _finish([*extra, *above, *_lines(points, frameworks, x, y)], f"{model}: how accurate the trained model is")
+    above = _failed_at(own, x, legend)
+    return _finish([*extra, *above, *_lines(points, legend, x, y)], f"{model}: how accurate the trained model is")
 
 
-def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+def memory_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """Peak memory of the process tree against rows, both logarithmic."""
     points = [_point(result, float(peak)) for result in own if (peak := result.peak_memory_bytes)]
     if not points:
@@ -311,9 +300,9 @@ def memory_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     ticks = [2.0**power for power in range(first, last + 1, max(1, math.ceil((last - first) / 8)))]
     y = _y("Peak memory (MiB, GiB)", 2.0**first, 2.0**last, ticks, BYTES)
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    frameworks = _with_failed(points, own)
-    lines = _lines(points, frameworks, x, y)
-    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how much memory it takes")
+    legend = _legend(points, own, styles)
+    lines = _lines(points, legend, x, y)
+    return _finish([*_failed_at(own, x, legend), *lines], f"{model}: how much memory it takes")
 
 
 def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
@@ -365,7 +354,7 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
     return _finish([stack, text], title, height=26 * len(totals) + 10, zoom=False)
 
 
-def frontier_chart(own: Sequence[Result], model: str, rows: int) -> alt.LayerChart | None:
+def frontier_chart(own: Sequence[Result], model: str, rows: int, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """Accuracy against the seconds of load and train, at one size, with the line of those that nothing beats."""
     points = []
     for result in own:
@@ -390,11 +379,12 @@ def frontier_chart(own: Sequence[Result], model: str, rows: int) -> alt.LayerCha
     y = alt.Y("y:Q", title="Accuracy", scale=alt.Scale(domain=domain, zero=False), axis=alt.Axis(format="~g"))
     line = _chart(best).transform_filter(SHOWN)
     line = line.mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
-    marks = _lines(points, [point["framework"] for point in points], x, y)[1:]
+    legend = Legend([point["framework"] for point in points], styles)
+    marks = _lines(points, legend, x, y)[1:]
     return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows)} rows")
 
 
-def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+def log_loss_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """Log-loss above that of Bayes against rows, both logarithmic."""
     points = [_point(result, gap) for result in own if (gap := result.log_loss_gap) is not None and gap > 0]
     if not points:
@@ -402,9 +392,9 @@ def log_loss_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     low, high = _decades(point["y"] for point in points)
     y = _y("Log-loss above Bayes (nats)", low, high, _ticks(low, high), "format(datum.value, '~g')")
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    frameworks = _with_failed(points, own)
-    lines = _lines(points, frameworks, x, y)
-    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how good the probabilities are")
+    legend = _legend(points, own, styles)
+    lines = _lines(points, legend, x, y)
+    return _finish([*_failed_at(own, x, legend), *lines], f"{model}: how good the probabilities are")
 
 
 def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
@@ -464,7 +454,7 @@ def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
     return faceted
 
 
-def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+def throughput_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """Rows predicted in a second against rows, both logarithmic."""
     points = [
         {**_point(result, speed), "predict": show_throughput(speed)}
@@ -477,12 +467,12 @@ def throughput_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None
     label = "datum.value >= 1e6 ? format(datum.value / 1e6, ',') + ' M' : format(datum.value, ',')"
     y = _y("Rows predicted in a second", low, high, _ticks(low, high), label)
     x = _x([point["rows"] for point in points] + _failed_rows(own))
-    frameworks = _with_failed(points, own)
-    lines = _lines(points, frameworks, x, y)
-    return _finish([*_failed_at(own, x, frameworks), *lines], f"{model}: how fast it predicts")
+    legend = _legend(points, own, styles)
+    lines = _lines(points, legend, x, y)
+    return _finish([*_failed_at(own, x, legend), *lines], f"{model}: how fast it predicts")
 
 
-def latency_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
+def latency_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
     """p50, p95 and p99 of the seconds for one flower, a row for each framework, at its largest size."""
     largest = {result.case.framework: result for result in sorted(own, key=_by_rows) if result.latencies}
     bars: list[dict[str, Any]] = []
@@ -497,7 +487,8 @@ def latency_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',~r')", labelOverlap="greedy")
     frameworks = [str(bar["framework"]) for bar in sorted(bars, key=lambda bar: bar["p50"])]
-    color, shape = _looks(frameworks)
+    legend = Legend(frameworks, styles)
+    color, shape = legend.color, legend.shape
     chart = _chart(bars).transform_filter(SHOWN)
     chart = chart.encode(
         y=alt.Y("framework:N", title=None, sort=frameworks, axis=alt.Axis(labelLimit=240)), color=color.legend(None)
@@ -631,17 +622,17 @@ TOOLTIP = [
 ]
 
 
-def _whiskers(points: list[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> alt.Chart:
+def _whiskers(points: list[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> alt.Chart:
     """The interval of each mark, as a bar through it."""
     low = y.copy()
     low.shorthand = "low:Q"
     bars = _chart(points).transform_filter(SHOWN).mark_rule(strokeWidth=1.5, clip=True)
-    return bars.encode(x=x, y=low, y2="high:Q", color=_looks(frameworks)[0])
+    return bars.encode(x=x, y=low, y2="high:Q", color=legend.color)
 
 
-def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _lines(points: Sequence[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """A line per framework and track, a full mark per size, a hollow one where the target was not reached."""
-    color, shape = _looks(frameworks)
+    color, shape = legend.color, legend.shape
     tracks = sorted({point["track"] for point in points}, key=lambda track: (track != "tuned", track))
     line = _chart(points).transform_filter(SHOWN).mark_line(clip=True)
     line = line.encode(
@@ -671,14 +662,14 @@ def _lines(points: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X
 
 
 def _crosses(
-    failures: Sequence[dict[str, Any]], frameworks: Sequence[str], x: alt.X, y: alt.Y, span: tuple[float, float]
+    failures: Sequence[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y, span: tuple[float, float]
 ) -> list[alt.Chart]:
     """The cases that did not end: a cross in the colour of the framework, and towards the middle what happened."""
     crosses = []
     for align, sign in (("left", 1), ("right", -1)):
         here = [failure for failure in failures if (failure["rows"] ** 2 < math.prod(span)) == (sign == 1)]
         if here:
-            chart = _chart(here).transform_filter(SHOWN).encode(x=x, y=y, color=_looks(frameworks)[0], tooltip=TOOLTIP)
+            chart = _chart(here).transform_filter(SHOWN).encode(x=x, y=y, color=legend.color, tooltip=TOOLTIP)
             crosses.append(chart.mark_point(shape=CROSS, size=90, strokeWidth=2.5, opacity=1, filled=False))
             crosses += _text(chart.encode(text="label:N"), None, align=align, dx=9 * sign, fontSize=10.5)
     return crosses
@@ -688,7 +679,7 @@ def _failed_rows(own: Sequence[Result]) -> list[int]:
     return [result.case.rows for result in own if result.outcome in FAILURES]
 
 
-def _failed_at(own: Sequence[Result], x: alt.X, frameworks: Sequence[str]) -> list[alt.Chart]:
+def _failed_at(own: Sequence[Result], x: alt.X, legend: Legend) -> list[alt.Chart]:
     """A cross at the foot of the chart for each case that did not end, one above the other; hovering tells why."""
     levels: dict[int, list[dict[str, Any]]] = {}
     stacked = Counter[int]()
@@ -696,22 +687,22 @@ def _failed_at(own: Sequence[Result], x: alt.X, frameworks: Sequence[str]) -> li
         if result.outcome in FAILURES:
             levels.setdefault(stacked[result.case.rows], []).append(_point(result, 0.0))
             stacked[result.case.rows] += 1
-    color, _ = _looks(frameworks)
     marks = [
         (level, _chart(points).transform_filter(SHOWN).mark_point(shape=CROSS, size=70, strokeWidth=2.5, filled=False))
         for level, points in levels.items()
     ]
     return [
-        mark.encode(x=x, y=alt.value(HEIGHT - 8 - 14 * level), color=color, opacity=alt.value(1), tooltip=TOOLTIP)
+        mark.encode(
+            x=x, y=alt.value(HEIGHT - 8 - 14 * level), color=legend.color, opacity=alt.value(1), tooltip=TOOLTIP
+        )
         for level, mark in marks
     ]
 
 
-def _with_failed(points: Sequence[dict[str, Any]], own: Sequence[Result]) -> list[str]:
+def _legend(points: Sequence[dict[str, Any]], own: Sequence[Result], styles: Mapping[str, Style]) -> Legend:
     """The frameworks of a chart: those with a mark, and those that did not end."""
-    return [point["framework"] for point in points] + [
-        result.case.framework for result in own if result.outcome in FAILURES
-    ]
+    failed = [result.case.framework for result in own if result.outcome in FAILURES]
+    return Legend([*(point["framework"] for point in points), *failed], styles)
 
 
 def _text(chart: alt.Chart, color: str | None, **mark: Any) -> list[alt.Chart]:
@@ -719,24 +710,6 @@ def _text(chart: alt.Chart, color: str | None, **mark: Any) -> list[alt.Chart]:
     halo = chart.encode(color=alt.value("white")).mark_text(stroke="white", strokeWidth=4, **mark)
     words: dict[str, Any] = {**mark, "color": color} if color else mark
     return [halo, chart.mark_text(**words)]
-
-
-def _looks(frameworks: Iterable[str]) -> tuple[alt.Color, alt.Shape]:
-    """The two encodings that tell frameworks apart, with one legend."""
-    colors, shapes = _scales(frameworks)
-    return alt.Color("framework:N", scale=colors), alt.Shape("framework:N", scale=shapes)
-
-
-def _scales(frameworks: Iterable[str]) -> tuple[alt.Scale, alt.Scale]:
-    names = ordered(frameworks)
-    colors, shapes = ([look(name)[part] for name in names] for part in (0, 1))
-    return alt.Scale(domain=names, range=colors), alt.Scale(domain=names, range=shapes)
-
-
-def ordered(frameworks: Iterable[str]) -> list[str]:
-    """Frameworks without repetition, in the order of LOOKS; those that it does not know come last."""
-    known = list(LOOKS)
-    return sorted(set(frameworks), key=lambda name: (known.index(name) if name in LOOKS else len(known), name))
 
 
 def _x(rows: Iterable[int], last: int = 0) -> alt.X:

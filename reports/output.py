@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 
 from benchmarks.received import shown
 from benchmarks.runs import Run
-from commandline import BadInput, check_folder
-from datasets.files import read_json, write_json
+from datasets.files import check_folder, read_json, write_json
+from errors import BadInput
 
 MARKER = "report.json"
 LOCK = ".report.lock"

@@ -22,6 +22,7 @@ from reports.cards import Card, cards
 from reports.discussion import Topic
 from reports.scaling import Law
 from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory, show_rows
+from reports.styles import ordered
 from reports.tables import Table
 from reports.verdict import Answer, Contender, Question
 
@@ -131,7 +132,7 @@ def write(report: Report, folder: Path) -> Path:
 
 def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
     """Everything about one run; the files of its figures begin with `prefix`."""
-    order = charts.ordered(record.case.framework for record in run.records)
+    order = ordered(record.case.framework for record in run.records)
     found = sorted(results(run.records), key=lambda result: order.index(result.case.framework))
     models = list(dict.fromkeys(record.case.model for record in run.records))
     figures = charts.figures(run, contenders)

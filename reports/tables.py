@@ -12,7 +12,6 @@ from benchmarks.received import is_number
 from benchmarks.records import Case, Harness, Memory, Record
 from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
-from reports.charts import ordered
 from reports.discussion import Crossing, round_rows, show_crossing
 from reports.scaling import REACH, Law
 from reports.statistics import (
@@ -24,6 +23,7 @@ from reports.statistics import (
     show_share,
     standings,
 )
+from reports.styles import ordered
 from reports.verdict import SECONDS, Contender, sentence
 
 SHOWN_PHASES = ("load", "train", "predict", "predict_one")

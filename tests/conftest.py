@@ -14,6 +14,7 @@ import pytest
 from adapters import registry
 from datasets import store, synthetic
 from datasets.synthetic import Stream
+from errors import BadInput
 
 ROOT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,6 +27,34 @@ def missing(framework: str) -> str | None:
     if reason and os.environ.get("CI") and row.device == "cpu":
         pytest.fail(f"{framework} has to be there in CI, but {reason}")
     return reason
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--adapter",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="with tests/contract.py: run it against this adapter file, or an installed framework of this name",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the plug-ins that --adapter names, each of which has to run here."""
+    try:
+        for text in config.option.adapter:
+            if text.endswith(".py"):
+                name = registry.add(Path(text))
+            else:
+                name = text
+                registry.add_installed()
+            if name not in registry.FRAMEWORKS:
+                raise BadInput(f"--adapter {name}: there is no such Python file, and no installed framework")
+            if reason := registry.FRAMEWORKS[name].missing():
+                raise BadInput(f"{name} is unavailable: {reason}")
+            registry.FRAMEWORKS[name].create()
+    except BadInput as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 @pytest.fixture(scope="session", autouse=True)

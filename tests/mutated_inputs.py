@@ -27,9 +27,9 @@ from benchmarks.preparation import ExactFit
 from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER
 from benchmarks.runs import ENVIRONMENT
-from commandline import BadInput
-from datasets import delimited, store, tables
+from datasets import cache, delimited, tables
 from datasets.files import read_json
+from errors import BadInput
 from reports import charts
 from tests import model_folders
 from tests.conftest import ROOT
@@ -101,7 +101,7 @@ def page_in(name: str) -> Callable[[Path, str], list[str]]:
 
 
 def dataset(box: Path, stdout: str) -> list[str]:
-    return store.check(box / "in")
+    return cache.check(box / "in")
 
 
 def target(box: Path, stdout: str) -> list[str]:
@@ -255,7 +255,7 @@ def plan(chance: random.Random, box: Path, made: Path) -> Trial:
 def manifest(chance: random.Random, box: Path, made: Path) -> Trial:
     [source] = (made / "cache").glob("train-2000-*")
     shutil.copytree(source, box / "in", dirs_exist_ok=True)
-    (box / "in" / store.MANIFEST).write_bytes(damaged((source / store.MANIFEST).read_text(), chance))
+    (box / "in" / cache.MANIFEST).write_bytes(damaged((source / cache.MANIFEST).read_text(), chance))
     if chance.random() < 0.5:
         return Trial(["datasets", "describe", box / "in"], check=dataset)
     return Trial(["datasets", "make", *DATASET, "--output", box / "in"], "in", "in/.lock", dataset)

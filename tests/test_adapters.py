@@ -1,4 +1,4 @@
-"""Every framework that is there keeps the contract, obeys its threads, and leaves nothing behind."""
+"""Every installed framework fulfils the contract, keeps to its threads, and leaves no process or file behind."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import psutil
 import pytest
@@ -16,87 +15,68 @@ import pytest
 from adapters import registry
 from adapters.base import Adapter, Resources
 from adapters.errors import exhausted_memory
+from adapters.plugins import Contract
 from datasets import store
 from datasets.flowers import real_flowers
 from tests.conftest import ROOT, Command, missing, one_line
-from tests.contract import AdapterContract
+from tests.contract import GIB, AdapterContract, start
 
-GIB = 1 << 30
 JVM = ("h2o", "spark")
 
 
-def start(framework: str, folder: Path) -> Adapter:
-    if reason := missing(framework):
-        pytest.skip(reason)
-    adapter = registry.FRAMEWORKS[framework].create()
-    adapter.start(Resources(1, 4 * GIB, folder, registry.FRAMEWORKS[framework].device))
-    return adapter
-
-
-class EngineContract(AdapterContract):
-    framework: str
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Adapter]:
-        with start(cls.framework, tmp_path_factory.mktemp("engine")) as adapter:
-            yield adapter
-
-
-class TestBaseline(EngineContract):
+class TestBaseline(AdapterContract):
     framework = "baseline"
-    streams: ClassVar = ()
-    floor: ClassVar = {"logistic": 0.32, "mlp": 0.32}
+    contract = Contract(streams=(), floor={"logistic": 0.32, "mlp": 0.32})
 
 
-class TestScikitLearn(EngineContract):
+class TestScikitLearn(AdapterContract):
     framework = "scikit-learn"
-    streams: ClassVar = ("mlp",)
+    contract = Contract(streams=("mlp",))
 
-    def test_libraries_use_the_threads_given(self, engine: Adapter) -> None:
+    def test_libraries_use_the_given_threads(self, engine: Adapter) -> None:
         from threadpoolctl import threadpool_info
 
         engine.start(Resources(1, GIB, Path()))
         assert {pool["num_threads"] for pool in threadpool_info()} == {1}
 
 
-class TestPyTorchOnCpu(EngineContract):
+class TestPyTorchOnCpu(AdapterContract):
     framework = "pytorch-cpu"
 
-    def test_torch_uses_the_threads_given(self, engine: Adapter) -> None:
+    def test_torch_uses_the_given_threads(self, engine: Adapter) -> None:
         import torch
 
         assert torch.get_num_threads() == 1
 
 
-class TestPyTorchOnGpu(EngineContract):
+class TestPyTorchOnGpu(AdapterContract):
     framework = "pytorch-gpu"
 
 
-class TestTensorFlowOnCpu(EngineContract):
+class TestTensorFlowOnCpu(AdapterContract):
     framework = "tensorflow-cpu"
 
-    def test_tensorflow_uses_the_threads_given(self, engine: Adapter) -> None:
+    def test_tensorflow_uses_the_given_threads(self, engine: Adapter) -> None:
         import tensorflow as tf
 
         assert tf.config.threading.get_intra_op_parallelism_threads() == 1
         assert tf.config.threading.get_inter_op_parallelism_threads() == 1
 
 
-class TestTensorFlowOnGpu(EngineContract):
+class TestTensorFlowOnGpu(AdapterContract):
     framework = "tensorflow-gpu"
 
 
-class TestH2O(EngineContract):
+class TestH2O(AdapterContract):
     framework = "h2o"
-    has_blas = False
-    streams: ClassVar = ()
-    not_reproducible: ClassVar = {
-        "mlp": "its threads update the weights without locks (Hogwild), in whatever order they come"
-    }
+    contract = Contract(
+        has_blas=False,
+        streams=(),
+        not_reproducible={"mlp": "its threads update the weights without locks and in any order (Hogwild)"},
+    )
 
 
-def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path: Path) -> None:
+def test_h2o_removes_the_flowers_that_it_predicted_one_by_one(tmp_path: Path) -> None:
     with start("h2o", tmp_path) as adapter:
         import h2o
 
@@ -107,21 +87,21 @@ def test_h2o_keeps_nothing_of_the_flowers_that_it_was_asked_one_by_one(tmp_path:
         store.write(tmp_path / "flowers.parquet", flowers, species)
         table = adapter.load(tmp_path / "flowers.parquet")
         model = adapter.train(table, adapter.recipe("logistic", 150), seed=0)
-        codes = adapter.predict(model, table).tolist()
+        labels = adapter.predict(model, table).tolist()
         adapter.release(table)
         before = keys()
-        assert [adapter.predict_one(model, flower) for flower in flowers] == codes
+        assert [adapter.predict_one(model, flower) for flower in flowers] == labels
         until = time.monotonic() + 20
-        while keys() - before >= len(flowers) and time.monotonic() < until:  # the server counts them now and then
+        while keys() - before >= len(flowers) and time.monotonic() < until:  # updated with a delay
             time.sleep(0.5)
         assert keys() - before < len(flowers)
 
 
-class TestSpark(EngineContract):
+class TestSpark(AdapterContract):
     framework = "spark"
 
 
-def test_spark_computes_with_the_vector_instructions_of_java(tmp_path: Path) -> None:
+def test_spark_uses_the_vector_instructions_of_java(tmp_path: Path) -> None:
     with start("spark", tmp_path) as adapter:
         assert adapter.build()["blas"] == "dev.ludovic.netlib.blas.VectorBLAS"
 
@@ -131,14 +111,16 @@ def javas() -> list[psutil.Process]:
 
 
 def listening_addresses() -> set[str]:
-    """The addresses on which Java processes of ours accept connections."""
+    """Return the addresses on which the Java processes of this test accept connections."""
     sockets = [socket for java in javas() for socket in java.net_connections(kind="inet")]
     assert sockets
     return {socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == psutil.CONN_LISTEN}
 
 
 @pytest.mark.parametrize("framework", JVM)
-def test_a_jvm_has_its_threads_listens_on_loopback_only_and_is_gone_after_close(framework: str, tmp_path: Path) -> None:
+def test_a_jvm_uses_the_given_threads_listens_on_loopback_only_and_exits_on_close(
+    framework: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "a name with spaces"
     folder.mkdir()
     adapter = start(framework, folder)
@@ -155,7 +137,7 @@ def test_a_jvm_has_its_threads_listens_on_loopback_only_and_is_gone_after_close(
 
 
 def threads_of(framework: str) -> int:
-    """The number of threads that the running engine says it computes with."""
+    """Return the number of threads that the running engine reports."""
     if framework == "h2o":
         import h2o
 
@@ -166,22 +148,22 @@ def threads_of(framework: str) -> int:
 
 
 @pytest.mark.parametrize("framework", JVM)
-def test_a_jvm_that_cannot_start_is_an_error_and_leaves_nothing(framework: str, tmp_path: Path) -> None:
+def test_a_jvm_that_cannot_start_is_an_error_and_leaves_no_process(framework: str, tmp_path: Path) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
     with registry.FRAMEWORKS[framework].create() as adapter, pytest.raises(Exception, match=r".+"):
-        adapter.start(Resources(1, 1024, tmp_path))  # no heap to live in
+        adapter.start(Resources(1, 1024, tmp_path))  # too small a heap
     assert javas() == []
 
 
 @pytest.mark.parametrize("framework", JVM)
-def test_data_in_a_hidden_folder_is_read(framework: str, flowers_10_000: Path, tmp_path: Path) -> None:
+def test_data_in_a_hidden_folder_can_be_read(framework: str, flowers_10_000: Path, tmp_path: Path) -> None:
     shutil.copytree(flowers_10_000, tmp_path / ".cache" / "my flowers")
     with start(framework, tmp_path) as adapter:
         adapter.load(tmp_path / ".cache" / "my flowers")
 
 
-def test_spark_compiles_no_code_for_further_tables_where_memory_must_be_constant(
+def test_spark_compiles_no_code_for_further_tables_if_memory_must_be_constant(
     flowers_10_000: Path, tmp_path: Path
 ) -> None:
     if reason := missing("spark"):
@@ -201,7 +183,7 @@ def test_spark_compiles_no_code_for_further_tables_where_memory_must_be_constant
 
 
 @pytest.mark.parametrize("framework", JVM)
-def test_the_jvm_does_not_outlive_a_killed_python(framework: str, tmp_path: Path) -> None:
+def test_the_jvm_exits_with_a_killed_python(framework: str, tmp_path: Path) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
     script = f"""
@@ -230,7 +212,7 @@ DEEP = ("--model", "deep", "--track", "default", "--data", ROOT / "datasets" / "
 
 
 @pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o"])
-def test_deep_is_trained_as_well(framework: str, command: Command, tmp_path: Path) -> None:
+def test_deep_can_be_trained(framework: str, command: Command, tmp_path: Path) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
     done = command("adapters", "train", "--framework", framework, *DEEP, tmp_path / "model")
@@ -238,7 +220,7 @@ def test_deep_is_trained_as_well(framework: str, command: Command, tmp_path: Pat
     assert (tmp_path / "model" / "model.json").exists()
 
 
-def test_spark_says_why_it_does_not_do_deep(command: Command, tmp_path: Path) -> None:
+def test_spark_gives_the_reason_why_it_does_not_support_deep(command: Command, tmp_path: Path) -> None:
     if reason := missing("spark"):
         pytest.skip(reason)
     assert "no ReLU" in one_line(command("adapters", "train", "--framework", "spark", *DEEP, tmp_path / "model"))
@@ -257,7 +239,7 @@ def test_listing_imports_no_framework() -> None:
 
 
 @pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o", "spark"])
-def test_a_framework_is_measured_as_if_it_were_the_only_one_installed(framework: str) -> None:
+def test_a_framework_cannot_import_the_others(framework: str) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
     row = registry.FRAMEWORKS[framework]
@@ -274,28 +256,28 @@ def test_a_framework_is_measured_as_if_it_were_the_only_one_installed(framework:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_module_that_is_not_installed_is_a_reason_with_what_to_type() -> None:
+def test_the_reason_for_a_missing_module_says_how_to_install_it() -> None:
     row = registry.Framework("adapters.nowhere:Nothing", ("no_such_module",), "nowhere", "nowhere", "none")
     assert row.missing() == (
         "no_such_module is not installed. Type: uv pip install --group nowhere --constraints constraints.txt"
     )
 
 
-def test_an_import_error_inside_an_adapter_is_shown_whole() -> None:
+def test_an_import_error_inside_an_adapter_is_raised_unchanged() -> None:
     row = registry.Framework("adapters.nowhere:Nothing", ("numpy",), "nowhere", "nowhere", "none")
     with pytest.raises(ModuleNotFoundError, match=r"adapters\.nowhere"):
         row.create()
 
 
 @pytest.mark.parametrize("framework", ["h2o", "spark"])
-def test_without_java_the_reason_says_how_to_get_it(framework: str, command, tmp_path: Path) -> None:
+def test_the_reason_for_missing_java_says_how_to_install_it(framework: str, command, tmp_path: Path) -> None:
     done = command("adapters", "list", PATH=str(tmp_path), JAVA_HOME="")
     [line] = [line for line in done.stdout.splitlines() if line.startswith(f"│ {framework} ")]
-    assert "there is no Java" in line
+    assert "Java is not installed" in line
     assert "openjdk-17-jre-headless" in done.stdout
 
 
-def test_exhausted_memory_is_told_by_error_and_by_log(tmp_path: Path) -> None:
+def test_exhausted_memory_is_recognised_in_errors_and_logs(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("Terminating due to java.lang.OutOfMemoryError: Java heap space\n")
     assert exhausted_memory(ConnectionError("the server has gone"), log) == "Java heap"

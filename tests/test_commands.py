@@ -64,7 +64,7 @@ def test_every_framework_trains_and_names_the_150_flowers(framework: str, comman
     ("content", "said"),
     [
         ("", "is empty"),
-        (HEADER, "has a header but no rows; add one row per flower"),
+        (HEADER, "has a header but no rows; add a row per flower"),
         (HEADER.replace("petal_width,", "") + "1,2,3,setosa\n", "has no column petal_width"),
         (HEADER + GOOD + "1,2,wide,4,setosa\n", "row 4, column petal_length: 'wide' is not a number"),
         (HEADER + "1,2,nan,4,setosa\n", "row 1, column petal_length: the value is missing"),

@@ -16,7 +16,7 @@ import commandline
 from benchmarks import compare, runs
 from benchmarks.compare import FASTER, ONLY_A, ONLY_B, OTHER, SAME, SLOWER, UNLIKE
 from benchmarks.records import FILE, Case, Phase, Quality, Record, append
-from commandline import BadInput
+from errors import BadInput
 
 ENVIRONMENT = {
     "machine": {"processor": "Some CPU", "usable_cores": 2, "memory_bytes": 24 * 2**30, "load": 0.1},

@@ -1,4 +1,4 @@
-"""The flowers are what they claim to be, whoever makes them and in whatever order."""
+"""Datasets contain the expected flowers, are the same in every process, and are complete or repaired."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from commandline import LARGEST_ROWS, BadInput
-from datasets import files, scores, store, synthetic
+from datasets import cache, files, scores, store, synthetic
 from datasets.flowers import real_flowers
 from datasets.maximum_likelihood import class_probabilities
+from datasets.sizes import PART_ROWS
 from datasets.synthetic import Stream
+from errors import BadInput
 from tests.conftest import ROOT, Command, one_line
 
 
-def test_the_150_flowers_are_those_of_scikit_learn() -> None:
+def test_the_150_flowers_are_equal_to_those_of_scikit_learn() -> None:
     load_iris = pytest.importorskip("sklearn.datasets").load_iris
     features, species = real_flowers()
     np.testing.assert_array_equal(features, load_iris().data.astype(np.float32))
     np.testing.assert_array_equal(species, load_iris().target)
 
 
-def test_a_chunk_is_the_same_whatever_was_made_before_it() -> None:
+def test_a_chunk_does_not_depend_on_earlier_chunks() -> None:
     in_order = [synthetic.chunk(5, Stream.TRAIN, number) for number in range(3)]
     backwards = [synthetic.chunk(5, Stream.TRAIN, number) for number in (2, 1, 0)][::-1]
     for (x, y), (again_x, again_y) in zip(in_order, backwards, strict=True):
@@ -57,39 +58,39 @@ def test_chunks_streams_and_seeds_do_not_overlap() -> None:
         for number in (0, 1)
         for row in synthetic.chunk(seed, stream, number)[0]
     ]
-    # Four float32 of one row coincide by chance once in far more rows than these.
+    # Two random rows of four float32 are almost never equal.
     assert len(set(rows)) == len(rows)
 
 
 def test_synthetic_flowers_have_the_moments_of_the_real_ones() -> None:
     features, species = synthetic.chunk(0, Stream.TRAIN, 0)
     real, real_species = real_flowers()
-    for code in range(3):
-        made, grown = features[species == code], real[real_species == code]
-        np.testing.assert_allclose(made.mean(axis=0), grown.mean(axis=0), atol=0.02)
-        np.testing.assert_allclose(np.cov(made, rowvar=False), np.cov(grown, rowvar=False), atol=0.01)
-        assert np.mean(species == code) == pytest.approx(1 / 3, abs=0.01)
+    for label in range(3):
+        generated, measured = features[species == label], real[real_species == label]
+        np.testing.assert_allclose(generated.mean(axis=0), measured.mean(axis=0), atol=0.02)
+        np.testing.assert_allclose(np.cov(generated, rowvar=False), np.cov(measured, rowvar=False), atol=0.01)
+        assert np.mean(species == label) == pytest.approx(1 / 3, abs=0.01)
 
 
 def test_the_posterior_is_bayes_rule_by_scipys_densities() -> None:
     features = synthetic.chunk(0, Stream.TEST, 0)[0][:500]
-    truth = synthetic.fitted()
-    density = np.column_stack(
-        [multivariate_normal(m, f @ f.T).pdf(features) for m, f in zip(truth.means, truth.factors, strict=True)]
+    gaussians = synthetic.fitted()
+    densities = np.column_stack(
+        [multivariate_normal(m, f @ f.T).pdf(features) for m, f in zip(gaussians.means, gaussians.factors, strict=True)]
     )
     np.testing.assert_allclose(
-        synthetic.posterior(features), density / density.sum(axis=1, keepdims=True), rtol=1e-6, atol=1e-12
+        synthetic.posterior(features), densities / densities.sum(axis=1, keepdims=True), rtol=1e-6, atol=1e-12
     )
 
 
 def test_bayes_accuracy_is_the_integral_of_the_largest_posterior() -> None:
-    """Two estimates of one number: how often the best guess is right, and how sure the best guess is on average."""
+    """Compare two estimates: the share of correct predictions, and the mean of the largest probability."""
     chunks = [synthetic.chunk(0, Stream.TEST, number) for number in range(8)]
     features, species = np.concatenate([x for x, _ in chunks]), np.concatenate([y for _, y in chunks])
     posterior = synthetic.posterior(features)
-    right = scores.accuracy(species, posterior.argmax(axis=1))
-    assert right == pytest.approx(posterior.max(axis=1).mean(), abs=0.0006)
-    assert right == pytest.approx(0.9837, abs=0.0006)
+    accuracy = scores.accuracy(species, posterior.argmax(axis=1))
+    assert accuracy == pytest.approx(posterior.max(axis=1).mean(), abs=0.0006)
+    assert accuracy == pytest.approx(0.9837, abs=0.0006)
 
 
 def test_no_model_beats_the_bayes_log_loss() -> None:
@@ -112,7 +113,7 @@ def test_the_maximum_likelihood_fit_is_that_of_scikit_learn() -> None:
 
 
 def test_a_dataset_reads_back_as_it_was_made(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 70_000, seed=2)
+    cache.make(tmp_path / "d", 70_000, seed=2)
     features, species = store.read(tmp_path / "d")
     chunks = [synthetic.chunk(2, Stream.TRAIN, number) for number in (0, 1)]
     np.testing.assert_array_equal(features, np.concatenate([x for x, _ in chunks])[:70_000])
@@ -120,14 +121,14 @@ def test_a_dataset_reads_back_as_it_was_made(tmp_path: Path) -> None:
 
 
 def test_150_training_rows_are_the_real_flowers(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 150)
+    cache.make(tmp_path / "d", 150)
     np.testing.assert_array_equal(store.read(tmp_path / "d")[0], real_flowers()[0])
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "gone"])
-def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -> None:
-    rows = store.PART_ROWS + 1000
-    store.make(tmp_path / "d", rows)
+def test_a_damaged_part_is_made_again_and_reported(tmp_path: Path, damage: str) -> None:
+    rows = PART_ROWS + 1000
+    cache.make(tmp_path / "d", rows)
     part = tmp_path / "d" / "part-00001.parquet"
     whole = part.read_bytes()
     flipped = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
@@ -135,65 +136,65 @@ def test_a_damaged_part_is_made_again_and_said_so(tmp_path: Path, damage: str) -
         part.unlink()
     else:
         part.write_bytes(whole[:1000] if damage == "cut" else flipped)
-    assert store.check(tmp_path / "d") == ["part-00001.parquet is missing or damaged"]
-    [said] = store.make(tmp_path / "d", rows)
-    assert "part-00001.parquet was damaged or gone" in said
+    assert cache.check(tmp_path / "d") == ["part-00001.parquet is missing or damaged"]
+    [said] = cache.make(tmp_path / "d", rows)
+    assert "part-00001.parquet was missing or damaged" in said
     assert part.read_bytes() == whole
 
 
-def test_a_damaged_manifest_is_made_again_and_said_so(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+def test_a_damaged_manifest_is_made_again_and_reported(tmp_path: Path) -> None:
+    cache.make(tmp_path / "d", 1000)
     (tmp_path / "d" / "_manifest.json").write_text('{"seed": 0, "str')
-    [said] = store.make(tmp_path / "d", 1000)
+    [said] = cache.make(tmp_path / "d", 1000)
     assert "_manifest.json was damaged" in said
-    assert store.check(tmp_path / "d") == []
+    assert cache.check(tmp_path / "d") == []
 
 
-def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+def test_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    cache.make(tmp_path / "d", 1000)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for end in (gone.pid, "0a1b2c3d"):
         (tmp_path / "d" / f".part-00000.parquet.{end}").touch()
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     names = sorted(path.name for path in (tmp_path / "d").iterdir())
     assert names == [".lock", "_manifest.json", "part-00000.parquet"]
 
 
-def test_a_replaced_file_keeps_its_mode_and_no_planted_link_is_followed(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_mode_and_no_prepared_link_is_followed(tmp_path: Path) -> None:
     victim, output = tmp_path / "victim", tmp_path / "out.csv"
     for mode in (0o600, 0o664, 0o444):
-        output.write_text("of yesterday")
+        output.write_text("old content")
         output.chmod(mode)
-        victim.write_text("of somebody")
+        victim.write_text("of another user")
         (tmp_path / f".out.csv.{os.getpid()}").symlink_to(victim)
-        files.replace_file(output, lambda beside: beside.write_text("of today"))
+        files.replace_file(output, lambda beside: beside.write_text("new content"))
         (tmp_path / f".out.csv.{os.getpid()}").unlink()
         assert stat.S_IMODE(output.stat().st_mode) == mode
-        assert (output.read_text(), victim.read_text()) == ("of today", "of somebody")
+        assert (output.read_text(), victim.read_text()) == ("new content", "of another user")
         output.unlink()
-    files.replace_file(output, lambda beside: beside.write_text("of today"))
+    files.replace_file(output, lambda beside: beside.write_text("new content"))
     (tmp_path / "plain").touch()
     assert output.stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "plain", "victim"]
 
 
-def test_nothing_half_written_keeps_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_no_incomplete_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Path, *_: object) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "_write", fail)
+    monkeypatch.setattr(store, "write_groups", fail)
     with pytest.raises(KeyboardInterrupt):
-        store.make(tmp_path / "d", 1000)
+        cache.make(tmp_path / "d", 1000)
     assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [".lock", "_manifest.json"]
-    assert store.Manifest.read(tmp_path / "d").parts == {}
+    assert cache.Manifest.read(tmp_path / "d").parts == {}
 
 
-def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
+def test_a_full_disk_is_detected_before_any_file_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: SimpleNamespace(free=67_000_000_000))
     with pytest.raises(BadInput, match=r"100,000,000,000 rows need 1.7 TB in .*, but 67 GB are free; ask for fewer"):
-        store.make(tmp_path / "d", 100_000_000_000)
+        cache.make(tmp_path / "d", 100_000_000_000)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,17 +206,15 @@ def test_a_full_disk_is_noticed_before_anything_is_created(tmp_path: Path, monke
         (["--rows", "150", "--threads", "9999"], "--threads 9,999 needs 9,999 cores, this process may use"),
     ],
 )
-def test_what_cannot_be_made_gets_one_line(words: list[str], said: str, command: Command, tmp_path: Path) -> None:
+def test_an_impossible_dataset_is_rejected_in_one_line(
+    words: list[str], said: str, command: Command, tmp_path: Path
+) -> None:
     assert said in one_line(command("datasets", "make", *words, "--output", tmp_path / "d"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_most_rows_are_those_that_the_names_of_parts_can_count() -> None:
-    assert LARGEST_ROWS == 10**5 * store.PART_ROWS
-
-
 def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:
-    """Two processes with one seed both end well; one with another seed is refused; the dataset is whole."""
+    """Processes with the same seed succeed, those with another seed are rejected, and the dataset is complete."""
     words = [sys.executable, "-m", "datasets", "make", "--rows", "3e6", "--output", str(tmp_path / "d"), "--seed"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     started = [
@@ -223,8 +222,8 @@ def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:
         for seed in ("1", "1", "2", "2")
     ]
     said = {process: process.communicate()[1] for process in started}
-    seed = store.Manifest.read(tmp_path / "d").seed
-    assert store.check(tmp_path / "d") == []
+    seed = cache.Manifest.read(tmp_path / "d").seed
+    assert cache.check(tmp_path / "d") == []
     won, lost = (started[:2], started[2:]) if seed == 1 else (started[2:], started[:2])
     assert [process.returncode for process in (*won, *lost)] == [0, 0, 2, 2]
     for process in lost:
@@ -245,40 +244,54 @@ def test_two_datasets_are_not_made_into_one_folder(tmp_path: Path) -> None:
         "",
     ],
 )
-def test_a_manifest_that_make_did_not_write_is_not_trusted(manifest: str, tmp_path: Path) -> None:
+def test_a_manifest_that_make_did_not_write_is_rejected(manifest: str, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "_manifest.json").write_text(manifest)
     with pytest.raises(BadInput, match="is damaged"):
-        store.check(tmp_path / "d")
-    (tmp_path / "d" / "notes.txt").write_text("of somebody")
+        cache.check(tmp_path / "d")
+    (tmp_path / "d" / "notes.txt").write_text("of another user")
     with pytest.raises(BadInput, match=r"holds other files \(notes.txt\)"):
-        store.make(tmp_path / "d", 1000)
+        cache.make(tmp_path / "d", 1000)
     assert (tmp_path / "d" / "_manifest.json").read_text() == manifest
 
 
 @pytest.mark.parametrize("name", ["main.py", "table.parquet", "part-00000.parquet", ".hidden"])
-def test_a_folder_with_files_of_others_is_left_as_it_is(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("of somebody")
+def test_a_folder_with_other_files_is_left_unchanged(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("of another user")
     with pytest.raises(BadInput, match=rf"holds other files \({name}\); name a new or empty folder"):
-        store.make(tmp_path, 1000)
+        cache.make(tmp_path, 1000)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_text() == "of somebody"
+    assert (tmp_path / name).read_text() == "of another user"
 
 
 def test_another_dataset_is_not_overwritten(tmp_path: Path) -> None:
-    store.make(tmp_path / "d", 1000)
+    cache.make(tmp_path / "d", 1000)
     before = (tmp_path / "d" / "part-00000.parquet").read_bytes()
     with pytest.raises(BadInput, match="holds another dataset"):
-        store.make(tmp_path / "d", 2000)
+        cache.make(tmp_path / "d", 2000)
     assert (tmp_path / "d" / "part-00000.parquet").read_bytes() == before
 
 
-def test_the_cache_is_where_the_variable_says(cache: Path) -> None:
-    assert store.cached(500).parent == cache
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"IRISBENCH_DATA": "/data"}, "/data"),
+        ({"XDG_CACHE_HOME": "/caches"}, "/caches/irisbench"),
+        ({}, "/home/user/Library/Caches/irisbench" if sys.platform == "darwin" else "/home/user/.cache/irisbench"),
+    ],
+)
+def test_the_cache_folder_follows_the_variables_and_the_system(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("IRISBENCH_DATA", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/user"} | variables).items():
+        monkeypatch.setenv(name, value)
+    assert cache.cached(500).parent == Path(folder)
 
 
 def test_ten_million_rows_take_less_than_a_gibibyte(tmp_path: Path) -> None:
-    """In a process between, whose only child is the command, so that the largest child is that one."""
+    """Run the command as the only child of another process, whose resource usage then is that of the command."""
     words = [sys.executable, "-m", "datasets", "make", "--rows", "1e7", "--output", str(tmp_path / "d")]
     script = (
         "import resource, subprocess\n"

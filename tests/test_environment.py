@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adapters import registry
 from benchmarks import environment
 from tests.conftest import ROOT
 
@@ -119,18 +118,6 @@ def test_the_commit_is_told_and_whether_sources_differ_from_it(tmp_path: Path, m
     assert environment.describe("run", {})["git"] == {"commit": git("rev-parse", "HEAD"), "dirty": False}
     (tmp_path / "new.py").write_text("")
     assert environment.describe("run", {})["git"]["dirty"]
-
-
-def test_a_recipe_has_another_digest_when_a_source_that_decides_it_changes(tmp_path: Path, monkeypatch) -> None:
-    before = {name: registry.recipe_digest(name) for name in registry.FRAMEWORKS}
-    assert all(len(digest) == 16 for digest in before.values())
-    assert before["pytorch-cpu"] == before["pytorch-gpu"] != before["scikit-learn"]
-    (tmp_path / "shared.py").write_text("epochs = 2\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "SHARED", (*registry.SHARED, "shared"))
-    changed = registry.recipe_digest("spark")
-    (tmp_path / "shared.py").write_text("epochs = 3\n")
-    assert len({before["spark"], changed, registry.recipe_digest("spark")}) == 3
 
 
 def test_the_harness_stays_small_for_describing_the_machine() -> None:

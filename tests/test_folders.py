@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from commandline import BadInput
 from datasets import folders
 from datasets.folders import replaced_folder
+from errors import BadInput
 
 STEPS = ("open", "ctypes.dlsym", "os.", "shutil.", "tempfile.")
 

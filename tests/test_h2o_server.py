@@ -1,4 +1,4 @@
-"""H2O's server and another user of the machine, a full disk, and processes that are killed."""
+"""H2O's server is safe from other users of the machine, from a full disk, and from killed processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ for secret in ({}, {"Authorization": wrong}):
         connection.close()
 print(json.dumps(answers))
 """
-"""What the second account asks of H2O's REST port, without and with a wrong secret. It prints the status of each."""
+"""Send requests to H2O's REST port without a secret and with a wrong one, and print their status codes."""
 
 SCAN = """
 import json, socket, sys
@@ -92,7 +92,7 @@ except OSError:
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """A running server that holds the real flowers and a model."""
+    """Start a server with the real flowers and a model."""
     if reason := missing("h2o"):
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("engine")
@@ -107,17 +107,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace
 
 
 def works(engine: SimpleNamespace) -> bool:
-    """Whether the server still has its table and its model, and trains."""
-    codes = engine.adapter.predict(engine.model, engine.table)
+    """Return whether the server still has its table and its model, and can train."""
+    labels = engine.adapter.predict(engine.model, engine.table)
     again = engine.adapter.train(engine.table, engine.adapter.recipe("logistic", 150), seed=0)
-    return codes.tolist() == engine.adapter.predict(again, engine.table).tolist()
+    return labels.tolist() == engine.adapter.predict(again, engine.table).tolist()
 
 
 def api_port() -> int:
     return int(h2o.connection().base_url.rpartition(":")[2])
 
 
-def test_another_user_gets_no_request_past_the_login(engine: SimpleNamespace, tmp_path: Path) -> None:
+def test_every_request_of_another_user_is_denied(engine: SimpleNamespace, tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     target = tmp_path / "written"
     done = stranger.run(REQUESTS, api_port(), target, engine.model.model_id, engine.table.frame_id)
@@ -156,7 +156,7 @@ def test_another_user_cannot_stop_h2o_as_one_of_its_nodes(engine: SimpleNamespac
     assert works(engine)
 
 
-def test_h2o_refuses_the_paths_of_its_own_deny_list(engine: SimpleNamespace, tmp_path: Path) -> None:
+def test_h2o_denies_the_paths_on_its_list(engine: SimpleNamespace, tmp_path: Path) -> None:
     hidden = tmp_path / ".ssh" / "keys.csv"
     hidden.parent.mkdir()
     hidden.write_text("a,b\n1,2\n")
@@ -165,15 +165,15 @@ def test_h2o_refuses_the_paths_of_its_own_deny_list(engine: SimpleNamespace, tmp
             h2o.import_file(str(path))
 
 
-def test_files_in_hidden_folders_are_reached_all_the_same(engine: SimpleNamespace, tmp_path: Path) -> None:
+def test_files_in_hidden_folders_can_be_read_and_written(engine: SimpleNamespace, tmp_path: Path) -> None:
     folder = tmp_path / ".cache" / "my flowers"
     folder.mkdir(parents=True)
     shutil.copy(engine.folder / "flowers.parquet", folder / "part-0.parquet")
     table = engine.adapter.load(folder)
-    codes = engine.adapter.predict(engine.model, table).tolist()
+    labels = engine.adapter.predict(engine.model, table).tolist()
     engine.adapter.save(engine.model, folder)
     assert (folder / "model.h2o").is_file()
-    assert engine.adapter.predict(engine.adapter.restore(folder), table).tolist() == codes
+    assert engine.adapter.predict(engine.adapter.restore(folder), table).tolist() == labels
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:
@@ -183,7 +183,7 @@ def children_of(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def test_a_case_is_ok_while_another_user_scans_it(tmp_path: Path) -> None:
+def test_a_case_succeeds_while_another_user_scans_its_ports(tmp_path: Path) -> None:
     if reason := missing("h2o"):
         pytest.skip(reason)
     stranger.account()

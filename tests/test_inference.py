@@ -1,4 +1,4 @@
-"""Naming many flowers: folders of files, pipelines, large files, and what an interruption leaves."""
+"""Predictions for many flowers: folders of files, pipelines, large files, and interruptions."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def predict(model: Path, data: object, output: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000,000 flowers as CSV, 59 MB, in twelve pieces: the same 65,536 again and again."""
+    """Write 3,000,000 flowers as CSV, 59 MB, in twelve pieces. The same 65,536 flowers are repeated."""
     path = tmp_path_factory.mktemp("large") / "flowers.csv"
     features = np.resize(chunk(0, Stream.TEST, 0)[0], (LARGE, 4)).astype(np.float64).round(2).clip(0.1)
     pa.csv.write_csv(pa.table(list(features.T.copy()), names=list(FEATURES)), path)
     return path
 
 
-def test_a_folder_of_files_gets_a_file_of_results_for_each(command: Command, model: Path, tmp_path: Path) -> None:
+def test_every_file_of_a_folder_gets_a_results_file(command: Command, model: Path, tmp_path: Path) -> None:
     header, *rows = IRIS.read_text().splitlines()
     (tmp_path / "in").mkdir()
     for name, some in (("monday", rows[:60]), ("tuesday", rows[60:])):
@@ -71,7 +71,7 @@ def test_a_folder_of_files_gets_a_file_of_results_for_each(command: Command, mod
     assert "monday.csv: 60 predictions by scikit-learn" in done.stdout
 
 
-def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
+def test_invalid_files_of_a_folder_are_listed_at_the_end_and_the_others_are_processed(
     command: Command, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "in").mkdir()
@@ -88,7 +88,7 @@ def test_bad_files_of_a_folder_are_listed_at_the_end_and_the_others_are_done(
     assert len((tmp_path / "out" / "d.csv").read_text().splitlines()) == 151
 
 
-def test_names_of_files_put_nothing_but_text_on_the_terminal(command: Command, model: Path, tmp_path: Path) -> None:
+def test_file_names_print_only_text_to_the_terminal(command: Command, model: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for name, content in (("bad", ""), ("worse", "wide\n"), ("good", IRIS.read_text())):
@@ -101,7 +101,7 @@ def test_names_of_files_put_nothing_but_text_on_the_terminal(command: Command, m
     assert said.replace("\n", "").isprintable()
 
 
-def test_a_folder_may_hold_files_of_any_kind(command: Command, model: Path, tmp_path: Path) -> None:
+def test_a_folder_may_contain_files_of_any_kind(command: Command, model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "A.CSV").write_text(IRIS.read_text())
     (tmp_path / "in" / "b.Csv.GZ").write_bytes(gzip.compress(IRIS.read_bytes()))
@@ -123,7 +123,7 @@ def test_a_folder_may_hold_files_of_any_kind(command: Command, model: Path, tmp_
     assert "b.Csv.GZ and b.tsv would both give b.csv; rename one of them" in one_line(done)
 
 
-def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Path) -> None:
+def test_keep_copies_columns_to_the_results(command: Command, model: Path, tmp_path: Path) -> None:
     header, *rows = IRIS.read_text().splitlines()
     ids = [f'plant "{number}", 5' for number in range(150)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
@@ -143,7 +143,7 @@ def test_columns_are_kept_on_request(command: Command, model: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["itself", "symlink", "hard link", "standard input", "in a folder", "a folder"])
-def test_results_never_replace_what_is_read(kind: str, command: Command, model: Path, tmp_path: Path) -> None:
+def test_results_never_replace_the_input(kind: str, command: Command, model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     data = tmp_path / "in" / "flowers.csv"
     data.write_text(IRIS.read_text())
@@ -170,14 +170,14 @@ def test_results_never_replace_what_is_read(kind: str, command: Command, model: 
     assert data.read_text() == IRIS.read_text()
 
 
-def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path) -> None:
+def test_results_are_written_through_links_devices_and_fifos(model: Path, tmp_path: Path) -> None:
     subprocess.run(predict(model, IRIS, tmp_path / "plain.csv"), cwd=ROOT, env=ENVIRONMENT, check=True)
     expected = (tmp_path / "plain.csv").read_bytes()
     (tmp_path / "target.csv").write_text("of yesterday")
     (tmp_path / "link.csv").symlink_to("target.csv")
     os.mkfifo(tmp_path / "fifo")
     null = "/dev/null"
-    if os.getuid() == 0:  # in a folder where it could be replaced
+    if os.getuid() == 0:  # a device that a mistake could replace
         null = str(tmp_path / "null")
         os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     script = "; ".join(
@@ -197,7 +197,7 @@ def test_results_go_through_what_is_no_regular_file(model: Path, tmp_path: Path)
 def test_a_wrong_path_for_the_results_is_bad_input(command: Command, model: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     paths = {
-        "file/out.csv": f"{tmp_path / 'file'} is a file; name a folder to write in",
+        "file/out.csv": f"{tmp_path / 'file'} is a file; name a folder to write into",
         "file/sub/out.csv": "cannot be written: Not a directory; name another file to write",
         f"{'x' * 300}.csv": "File name too long",
         "/proc/irisbench/out.csv": "cannot be written: ",
@@ -207,7 +207,7 @@ def test_a_wrong_path_for_the_results_is_bad_input(command: Command, model: Path
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_bad_data_creates_no_folder_for_the_results(command: Command, model: Path, tmp_path: Path) -> None:
+def test_invalid_data_creates_no_folder_for_the_results(command: Command, model: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "bad.csv").write_text("a,b\n1,2\n")
     for data, output in (("in/bad.csv", "new/sub/out.csv"), ("in", "new/sub")):
@@ -219,9 +219,7 @@ def test_bad_data_creates_no_folder_for_the_results(command: Command, model: Pat
 
 
 @pytest.mark.parametrize("link", ["out.csv", "folder"])
-def test_a_link_that_another_account_planted_is_not_followed(
-    link: str, command: Command, model: Path, tmp_path: Path
-) -> None:
+def test_a_link_of_another_account_is_not_followed(link: str, command: Command, model: Path, tmp_path: Path) -> None:
     other = stranger.account()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "out.csv").write_text("of the user")
@@ -254,7 +252,7 @@ def test_closed_streams_and_full_devices_get_one_line(model: Path, tmp_path: Pat
     assert (done.returncode, done.stderr) == (1, f"error: {said}\n")
 
 
-def test_standard_output_may_be_closed_where_it_is_not_needed(model: Path, tmp_path: Path) -> None:
+def test_standard_output_may_be_closed_if_it_is_not_needed(model: Path, tmp_path: Path) -> None:
     command = shlex.join(predict(model, IRIS, tmp_path / "out.csv"))
     done = subprocess.run(f"{command} >&-", shell=True, cwd=ROOT, env=ENVIRONMENT, stderr=subprocess.PIPE)
     assert done.returncode == 0 and done.stderr == b""
@@ -264,12 +262,12 @@ def test_standard_output_may_be_closed_where_it_is_not_needed(model: Path, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--memory", "1KiB"], "the memory limit is 1 kB, and no framework starts in less than 67 MB"),
+        (["--memory", "1KiB"], "the memory limit is 1 kB, and no framework starts in less than 134 MB"),
         (["--memory", "99999TiB"], "the memory limit needs 110 PB, the machine has"),
         (["--threads", "9999"], "--threads 9,999 needs 9,999 cores, this process may use"),
     ],
 )
-def test_more_than_the_machine_has_is_refused(
+def test_limits_beyond_those_of_the_machine_are_rejected(
     words: list[str], said: str, command: Command, model: Path, tmp_path: Path
 ) -> None:
     assert said in one_line(command(*predict(model, IRIS, tmp_path / "out.csv")[2:], *words))
@@ -279,17 +277,19 @@ def test_more_than_the_machine_has_is_refused(
 
 
 @pytest.mark.parametrize("output", ["-", "a-file"])
-def test_a_folder_wants_a_folder_to_write_into(command: Command, model: Path, tmp_path: Path, output: str) -> None:
+def test_a_folder_of_files_requires_an_output_folder(
+    command: Command, model: Path, tmp_path: Path, output: str
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.csv").write_text(IRIS.read_text())
     (tmp_path / "a-file").touch()
     words = predict(model, tmp_path / "in", output if output == "-" else tmp_path / output)[2:]
     assert "name a folder to write their results into" in one_line(command(*words))
     words = predict(model, tmp_path / "in", tmp_path / "in")[2:]
-    assert "holds the flowers themselves" in one_line(command(*words))
+    assert "is the folder of the input" in one_line(command(*words))
 
 
-def test_it_stands_in_a_pipeline(command: Command, model: Path, tmp_path: Path) -> None:
+def test_predict_works_in_a_pipeline(command: Command, model: Path, tmp_path: Path) -> None:
     with IRIS.open("rb") as flowers:
         done = subprocess.run(predict(model, "-", "-"), cwd=ROOT, env=ENVIRONMENT, stdin=flowers, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -311,14 +311,14 @@ def test_a_pipeline_that_is_closed_early_ends_quietly(model: Path, large: Path) 
 @pytest.mark.parametrize(
     ("given", "said"), [(b"", "standard input is empty"), (b"a,b\n1,2\n", "standard input has no column sepal_length")]
 )
-def test_a_stream_that_holds_no_flowers_is_told_in_one_line(model: Path, given: bytes, said: str) -> None:
+def test_a_stream_without_flowers_is_rejected_in_one_line(model: Path, given: bytes, said: str) -> None:
     done = subprocess.run(predict(model, "-", "-"), cwd=ROOT, env=ENVIRONMENT, input=given, capture_output=True)
     assert done.returncode == 2 and done.stdout == b""
     assert said in done.stderr.decode().splitlines()[-1]
 
 
 @pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "spark"])
-def test_a_large_file_takes_no_more_memory_than_its_pieces_and_keeps_its_order(
+def test_a_large_file_needs_the_memory_of_its_pieces_and_keeps_its_order(
     large: Path, tmp_path: Path, framework: str
 ) -> None:
     if reason := missing(framework):
@@ -336,11 +336,11 @@ def test_a_large_file_takes_no_more_memory_than_its_pieces_and_keeps_its_order(
     names = pa.csv.read_csv(tmp_path / "out.csv", convert_options=species)["species"].combine_chunks()
     period = len(chunk(0, Stream.TEST, 0)[0])
     assert len(names) == LARGE and set(names.unique().to_pylist()) == set(SPECIES)
-    assert names[period:].equals(names[:-period])  # the same flowers again, in their order
+    assert names[period:].equals(names[:-period])  # the flowers are repeated in the same order
 
 
 def used_bytes(process: psutil.Process) -> int:
-    """Of the process and all below it, where pages that they share count once."""
+    """Return the memory of a process and its descendants. Shared pages count once."""
     used = 0
     with contextlib.suppress(psutil.Error):
         for one in (process, *process.children(recursive=True)):
@@ -350,7 +350,7 @@ def used_bytes(process: psutil.Process) -> int:
     return used
 
 
-def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, large: Path, tmp_path: Path) -> None:
+def test_an_invalid_row_far_down_a_large_file_is_named_by_its_number(model: Path, large: Path, tmp_path: Path) -> None:
     data = tmp_path / "flowers.csv"
     data.write_bytes(large.read_bytes() + b"1,2,wide,4\n")
     done = subprocess.run(predict(model, data, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, capture_output=True)
@@ -360,7 +360,7 @@ def test_a_bad_row_far_down_a_large_file_is_named_by_its_number(model: Path, lar
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_no_half_of_a_file(model: Path, large: Path, tmp_path: Path, ending: int) -> None:
+def test_an_interruption_leaves_no_incomplete_file(model: Path, large: Path, tmp_path: Path, ending: int) -> None:
     output = tmp_path / "out.csv"
     output.write_text("of yesterday")
     command = predict(model, large, output)
@@ -376,7 +376,7 @@ def test_an_interruption_leaves_no_half_of_a_file(model: Path, large: Path, tmp_
     assert output.read_text() == "of yesterday"
 
 
-def test_the_names_are_those_of_the_largest_probability(model: Path, tmp_path: Path) -> None:
+def test_the_species_is_the_one_with_the_largest_probability(model: Path, tmp_path: Path) -> None:
     subprocess.run(predict(model, IRIS, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT, check=True)
     with (tmp_path / "out.csv").open(newline="") as file:
         for row in csv.DictReader(file):

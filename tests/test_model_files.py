@@ -1,4 +1,4 @@
-"""A model file that somebody hands us is data: what is foreign in it is refused in one line, and none of it is run."""
+"""A forged model file is rejected in one line, and no code in it is run."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def forge_h2o(folder: Path, marker: Path) -> None:
 
 
 def forge_spark(folder: Path, marker: Path) -> None:
-    """Names a module of the attacker's as the class of a stage, which PySpark itself would import."""
+    """Name a module of the attacker as the class of a stage. PySpark would import it."""
     (ROOT / "bomb.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     stage = next((folder / "model.spark" / "stages").iterdir()) / "metadata"
     for left in stage.iterdir():
@@ -85,7 +85,7 @@ def forge_spark(folder: Path, marker: Path) -> None:
 
 
 def forge_spark_beside(folder: Path, marker: Path) -> None:
-    """Adds a file that Spark reads before the stage's own metadata, whose class PySpark itself would import."""
+    """Add a file that Spark reads before the metadata of the stage. PySpark would import its class."""
     (ROOT / "bomb.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     stage = next((folder / "model.spark" / "stages").iterdir()) / "metadata"
     forged = {"class": "bomb.Model", "timestamp": 0, "sparkVersion": "4.3.0", "uid": "bomb", "paramMap": {}}
@@ -106,7 +106,7 @@ def forge_spark_beside(folder: Path, marker: Path) -> None:
         ("spark", forge_spark_beside),
     ],
 )
-def test_a_foreign_file_is_refused_and_not_run(
+def test_a_forged_file_is_rejected_and_not_run(
     framework: str, forge: Callable[[Path, Path], None], command: Command, tmp_path: Path
 ) -> None:
     if reason := missing(framework):
@@ -116,12 +116,12 @@ def test_a_foreign_file_is_refused_and_not_run(
     trained = command("adapters", "train", *words)
     assert trained.returncode == 0, trained.stderr
     try:
-        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # TensorFlow can be set up once a process
+        with ProcessPoolExecutor(1, get_context("spawn")) as alone:  # TensorFlow is configured once per process
             alone.submit(forge, model / "model", marker).result()
         model_folders.sign(model)  # as an attacker would
         line = one_line(command("adapters", "predict", "--model", model, "--data", FLOWERS, "--output", answer))
     finally:
         (ROOT / "bomb.py").unlink(missing_ok=True)
-    assert f"holds a model that {framework} cannot read" in line
+    assert f"contains a model that {framework} cannot read" in line
     assert not marker.exists()
     assert not answer.exists()

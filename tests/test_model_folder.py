@@ -1,4 +1,4 @@
-"""Model folders: damage is refused before a framework reads anything, and foreign models with valid checksums too."""
+"""Damaged model folders are rejected before a framework reads them, and so are forged models with valid checksums."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ import pytest
 
 from adapters import model_folder, registry
 from adapters.base import Adapter, Resources
-from commandline import BadInput
 from datasets import store
 from datasets.flowers import real_flowers
+from errors import BadInput
 from tests import model_folders
 from tests.conftest import ROOT, Command, missing, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
 CHEAP = ("baseline", "scikit-learn", "pytorch-cpu")
 MUTATIONS = 120
-"""For each framework."""
+"""Number of mutations for each framework."""
 
 
 class Engines:
-    """Started adapters, and a model folder of each framework, model and track; made once."""
+    """Started adapters, and a model folder for each framework, model and track. Each is made once."""
 
     def __init__(self, stack: ExitStack, folder: Path) -> None:
         self._stack, self._folder = stack, folder
@@ -57,7 +57,7 @@ class Engines:
         return Path(shutil.copytree(self._made[framework, model, track], folder))
 
     def predict(self, folder: Path, scratch: Path) -> np.ndarray:
-        """Verify, restore and predict the 150 flowers, as the command does."""
+        """Verify and restore a model, and predict the 150 flowers, as the command does."""
         card, contents = model_folder.read_verified(folder)
         adapter = self.adapter(card.framework, card.track)
         model = model_folder.restore(adapter, folder, card, contents, scratch / "private")
@@ -116,7 +116,7 @@ def replace_by_fifo(file: Path) -> None:
         (lambda folder: shutil.rmtree(folder / "model"), "shares.json is listed in model.json but missing"),
     ],
 )
-def test_a_damaged_folder_is_refused_before_it_is_restored(
+def test_a_damaged_folder_is_rejected_before_it_is_restored(
     engines: Engines, tmp_path: Path, damage: Callable[[Path], object], said: str
 ) -> None:
     folder = engines.copy("baseline", "mlp", tmp_path / "m")
@@ -125,7 +125,7 @@ def test_a_damaged_folder_is_refused_before_it_is_restored(
         model_folder.read_verified(folder)
 
 
-def test_a_file_that_changes_after_the_check_does_no_harm(engines: Engines, tmp_path: Path) -> None:
+def test_a_file_that_changes_after_the_check_is_not_read(engines: Engines, tmp_path: Path) -> None:
     folder = engines.copy("baseline", "mlp", tmp_path / "m")
     card, contents = model_folder.read_verified(folder)
     (folder / "model" / "shares.json").write_text("[1, 0, 0]")
@@ -200,11 +200,11 @@ def resized(saved: dict[str, Any], features: int, classes: int) -> None:
         ("pytorch-cpu", "logistic", change_torch(lambda s: set_first_weight(s, np.nan)), "not all finite"),
         ("pytorch-cpu", "logistic", change_torch(lambda s: resized(s, 5, 3)), "size mismatch|loading state_dict"),
         ("pytorch-cpu", "logistic", change_torch(lambda s: resized(s, 4, 4)), "size mismatch|loading state_dict"),
-        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(recipe=[1])), "a recipe that no training"),
-        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(model=["mlp"])), "a model or a recipe"),
+        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(recipe=[1])), "its model or its recipe"),
+        ("pytorch-cpu", "logistic", change_torch(lambda s: s.update(model=["mlp"])), "its model or its recipe"),
     ],
 )
-def test_a_foreign_model_with_valid_checksums_is_refused(
+def test_a_forged_model_with_valid_checksums_is_rejected(
     engines: Engines, tmp_path: Path, framework: str, model: str, forge: Callable[[Path], object], said: str
 ) -> None:
     folder = engines.copy(framework, model, tmp_path / "m")
@@ -216,12 +216,14 @@ def test_a_foreign_model_with_valid_checksums_is_refused(
 
 @pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu"])
 @pytest.mark.parametrize("track", ["default", "tuned"])
-def test_the_model_must_be_the_one_on_the_card(engines: Engines, tmp_path: Path, framework: str, track: str) -> None:
+def test_a_model_that_is_not_on_the_card_is_rejected(
+    engines: Engines, tmp_path: Path, framework: str, track: str
+) -> None:
     folder = engines.copy(framework, "mlp", tmp_path / "m", track)
     assert engines.predict(folder, tmp_path).shape == (150, 3)
     model_folders.change_card(folder, model="deep")
     (tmp_path / "again").mkdir()
-    with pytest.raises(BadInput, match="says deep, but the files hold mlp"):
+    with pytest.raises(BadInput, match="says deep, but the files contain mlp"):
         engines.predict(folder, tmp_path / "again")
 
 
@@ -271,7 +273,7 @@ def duplicate(files: Path) -> None:
         (lambda files: (files / "recipe.json").write_text("[1]"), "recipe.json is damaged"),
     ],
 )
-def test_a_foreign_keras_file_with_valid_checksums_is_refused(
+def test_a_forged_keras_file_with_valid_checksums_is_rejected(
     engines: Engines, tmp_path: Path, forge: Callable[[Path], object], said: str
 ) -> None:
     folder = engines.copy("tensorflow-cpu", "logistic", tmp_path / "m")
@@ -282,9 +284,9 @@ def test_a_foreign_keras_file_with_valid_checksums_is_refused(
 
 
 @pytest.mark.parametrize("framework", CHEAP)
-def test_a_mutated_folder_is_refused_or_predicts(engines: Engines, tmp_path: Path, framework: str) -> None:
+def test_a_mutated_folder_is_rejected_or_predicts(engines: Engines, tmp_path: Path, framework: str) -> None:
     chance = random.Random(12)
-    refused = 0
+    rejected = 0
     for number in range(MUTATIONS):
         scratch = tmp_path / str(number)
         scratch.mkdir()
@@ -293,15 +295,15 @@ def test_a_mutated_folder_is_refused_or_predicts(engines: Engines, tmp_path: Pat
         try:
             probabilities = engines.predict(folder, scratch)
         except BadInput as problem:
-            refused += 1
+            rejected += 1
             assert "\n" not in str(problem)
         else:
             assert np.isfinite(probabilities).all()
         shutil.rmtree(scratch)
-    assert MUTATIONS // 3 < refused < MUTATIONS
+    assert MUTATIONS // 3 < rejected < MUTATIONS
 
 
-def test_predict_answers_a_damaged_model_in_one_line(engines: Engines, command: Command, tmp_path: Path) -> None:
+def test_predict_rejects_a_damaged_model_in_one_line(engines: Engines, command: Command, tmp_path: Path) -> None:
     folder = engines.copy("scikit-learn", "mlp", tmp_path / "m")
     flip(folder / "model" / "model.skops")
     words = ["adapters", "predict", "--model", folder, "--data", IRIS, "--output", tmp_path / "out.csv"]
@@ -309,16 +311,16 @@ def test_predict_answers_a_damaged_model_in_one_line(engines: Engines, command: 
     assert not (tmp_path / "out.csv").exists()
 
 
-@pytest.mark.parametrize("strange", ["diary.txt", "model/diary.txt"])
+@pytest.mark.parametrize("other", ["notes.txt", "model/notes.txt"])
 def test_train_deletes_no_file_that_it_did_not_write(
-    engines: Engines, command: Command, tmp_path: Path, strange: str
+    engines: Engines, command: Command, tmp_path: Path, other: str
 ) -> None:
     folder = engines.copy("baseline", "mlp", tmp_path / "app")
-    (folder / strange).write_text("dear diary")
+    (folder / other).write_text("notes")
     words = ["--framework", "baseline", "--model", "mlp", "--data", IRIS, "--output", folder]
-    assert "diary.txt is not" in one_line(command("adapters", "train", *words))
-    assert (folder / strange).read_text() == "dear diary"
-    (folder / strange).unlink()
+    assert "notes.txt is not" in one_line(command("adapters", "train", *words))
+    assert (folder / other).read_text() == "notes"
+    (folder / other).unlink()
     assert command("adapters", "train", *words).returncode == 0
     (folder / "model.json").write_text("{}")
     assert "is in use" in one_line(command("adapters", "train", *words))

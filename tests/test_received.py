@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import compare
 from benchmarks.records import FILE
 from benchmarks.runs import ENVIRONMENT
-from commandline import BadInput
+from errors import BadInput
 from reports import charts, load, page, raw, terminal
 from tests.mutations import damaged
 from tests.test_reports import make_run, record, rich_record

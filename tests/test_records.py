@@ -13,7 +13,7 @@ from benchmarks import records
 from benchmarks.cases import PROFILES, Case, plan
 from benchmarks.records import Harness, Memory, Phase, Quality, Record
 from benchmarks.runner import gave_up_before
-from commandline import BadInput
+from errors import BadInput
 
 CASE = Case("spark", "mlp", 1_000_000, "tuned", 2, 0)
 OK = Record(

@@ -20,8 +20,9 @@ from rich.console import Console
 from benchmarks import runs
 from benchmarks.gate import Gate
 from benchmarks.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
-from commandline import BadInput
-from reports import charts, load, page, terminal
+from benchmarks.runs import Run
+from errors import BadInput
+from reports import charts, load, page, styles, terminal
 from reports.statistics import moved, probes, results, show_estimate, show_memory, show_rows, standings
 
 ROOT = Path(__file__).parent.parent
@@ -201,15 +202,36 @@ def test_every_chart_has_a_table_behind_it(written):
 
 
 def test_a_failure_is_drawn_at_its_rows_with_what_happened():
-    text = json.dumps(charts.train_chart(results(EVERYTHING), "mlp", 60.0).to_dict())
+    whole = Run("made", Path(), tuple(EVERYTHING), {})
+    text = json.dumps(charts.train_chart(results(EVERYTHING), "mlp", styles.of_run(whole), 60.0).to_dict())
     assert "spark: timeout" in text and "h2o: out-of-memory" in text and "tensorflow-cpu: failed" in text
     assert "spark: skipped" not in text
 
 
-def test_a_framework_looks_the_same_in_every_chart_and_unknown_ones_have_a_look_too():
-    assert len(set(charts.LOOKS.values())) == len(charts.LOOKS)
-    assert len({shape for _, shape in charts.LOOKS.values()}) == len(charts.LOOKS)
-    assert charts.look("nobody knows it") == charts.look("nobody knows it")
+def test_frameworks_differ_in_colour_and_in_mark_and_added_ones_have_their_own_or_a_spare_style():
+    plum = {"colour": "#7B4B94", "mark": "triangle-left"}
+    about = {"frameworks": {"theirs": {"style": plum}, "spark": {"style": plum}}}
+    added = [record(name) for name in ("theirs", "one", "two", "three", "spark")]
+    found = styles.of_run(Run("made", Path(), tuple(added), about))
+    assert found["theirs"] == ("#7B4B94", "triangle-left")
+    assert found["spark"] == styles.STYLES["spark"]
+    ours_and_added = styles.STYLES | found
+    for part in (0, 1):
+        assert len({style[part] for style in ours_and_added.values()}) == len(ours_and_added)
+
+
+def test_the_charts_of_a_run_show_an_added_framework_in_the_style_of_its_environment(tmp_path):
+    about = {"frameworks": {"theirs": {"style": {"colour": "#123456", "mark": "wedge"}}}}
+    (run,) = load.runs([make_run(tmp_path / "run", [record("theirs"), record()], about)])
+    drawn = json.dumps([figure.specification for figure in charts.figures(run, [])])
+    assert "#123456" in drawn and "wedge" in drawn
+
+
+@pytest.mark.parametrize("style", [{"colour": "red; }", "mark": "wedge"}, {"colour": "#123456", "mark": "M0,0"}, {}])
+def test_a_received_style_that_is_none_is_refused(tmp_path, style):
+    about = {"frameworks": {"theirs": {"style": style}}}
+    with pytest.raises(BadInput, match="style"):
+        load.runs([make_run(tmp_path / "run", [record("theirs")], about)])
 
 
 def test_launches_are_taken_together_and_cases_are_not():

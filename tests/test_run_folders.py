@@ -17,7 +17,7 @@ import pytest
 from benchmarks import preparation, records, runner
 from benchmarks.records import FILE, SET_ASIDE
 from benchmarks.runner import ORDER, Order
-from commandline import BadInput
+from errors import BadInput
 from reports import load, output
 from tests.conftest import ROOT, Command, one_line
 from tests.mutations import damaged

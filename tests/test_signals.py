@@ -17,7 +17,7 @@ IRIS = ROOT / "datasets" / "iris.csv"
 
 COMMAND = """
 import os, signal, sys, typer
-import commandline
+import commandline, interrupts
 app = typer.Typer()
 
 @app.command()
@@ -31,7 +31,7 @@ def work():
 commandline.main(app, "work")
 """
 KILL = "os.kill(os.getpid(), {number}); signal.pause()"
-HELD = "with commandline.uninterrupted(): os.kill(os.getpid(), {number}); print('completed')"
+HELD = "with interrupts.uninterrupted(): os.kill(os.getpid(), {number}); print('completed')"
 SWALLOWED = """
         class Kill:
             def __del__(self): os.kill(os.getpid(), {number})

@@ -1,4 +1,4 @@
-"""A model folder of Spark's that a training here cannot have written is refused before Spark reads any of it."""
+"""A model folder that the Spark adapter cannot have written is rejected before Spark reads it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GIB = 1 << 30
 
 
 def part(folder: Path) -> Path:
-    """The file with the content of a stage's `data` or `metadata`, whose checksum is removed."""
+    """Return the file in the folder `data` or `metadata` of a stage, and remove its checksum."""
     [file] = folder.glob("part-*")
     (folder / f".{file.name}.crc").unlink(missing_ok=True)
     return file
@@ -43,7 +43,7 @@ def metadata(model: Path, change: Callable[[dict[str, Any]], object], number: in
 
 
 def data(model: Path, change: Callable[[dict[str, Any]], object], schema: str = "") -> None:
-    """Change the row of numbers of the classifier, and what the schema calls its columns' class."""
+    """Change the row of numbers of the classifier, and the class of its columns in the schema."""
     file = part(stage(model, -1) / "data")
     table = pa.parquet.read_table(file)
     [row] = table.to_pylist()
@@ -55,7 +55,7 @@ def data(model: Path, change: Callable[[dict[str, Any]], object], schema: str = 
 
 
 def beside(model: Path) -> None:
-    """The attack on the check that read `part-*` only: Spark reads all files, this one first."""
+    """Add a file that Spark reads before the file `part-*`."""
     forged = {"class": "evil.Klass", "uid": "evil", "timestamp": 0, "sparkVersion": "4.3.0", "paramMap": {}}
     (stage(model) / "metadata" / "a-00000").write_text(json.dumps(forged))
 
@@ -147,7 +147,7 @@ class TestForgedFolders:
         return folder
 
     @pytest.mark.parametrize("forgery", FORGED)
-    def test_a_forged_folder_is_refused(self, engine: Any, saved: Path, forgery: str, tmp_path: Path) -> None:
+    def test_a_forged_folder_is_rejected(self, engine: Any, saved: Path, forgery: str, tmp_path: Path) -> None:
         model, forge = FORGED[forgery]
         shutil.copytree(saved / model, tmp_path / "model")
         engine.restore(tmp_path / "model")
@@ -155,7 +155,7 @@ class TestForgedFolders:
         with pytest.raises(ForeignModel):
             engine.restore(tmp_path / "model")
 
-    def test_a_folder_without_checksums_is_read(self, engine: Any, saved: Path, tmp_path: Path) -> None:
+    def test_a_folder_without_checksums_can_be_read(self, engine: Any, saved: Path, tmp_path: Path) -> None:
         shutil.copytree(saved / "mlp", tmp_path / "model")
         data(tmp_path / "model", lambda row: None)
         for number in (0, 1):

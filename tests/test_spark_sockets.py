@@ -1,4 +1,4 @@
-"""What other users of the machine reach of a Spark case: ports that ask for a secret, and nothing that disturbs it."""
+"""Other users of the machine reach only ports of Spark that require a secret, and cannot disturb a case."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ for number, line in enumerate(sys.stdin):
         client.close()
     del held[:-100]
 """
-"""Connects to every port it is told, sends nothing or garbage, and holds the last 100 connections open."""
+"""Connect to every port on standard input, send nothing or garbage, and keep the last 100 connections open."""
 
 CALL = """
 import socket, sys
@@ -51,7 +51,7 @@ for port in sys.argv[1:]:
         except OSError:
             print(b"")
 """
-"""Asks every port for a property of Java in Py4J's protocol, without its secret."""
+"""Ask every port for a Java property in the protocol of Py4J, without its secret."""
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def spark() -> None:
 
 
 class Scanner:
-    """The second account, which connects to every port of this process's descendants while the block runs."""
+    """Connect to all ports of the descendants of this process as another user while the block runs."""
 
     def __enter__(self) -> Scanner:
         other = stranger.account()
@@ -110,7 +110,7 @@ class TestStartedSpark:
     def engine(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         from adapters.spark_mllib import Spark
 
-        # As deep as the folder of a case may be: the path of a Unix socket has at most 107 bytes.
+        # A long path, because the path of a Unix socket has at most 107 bytes.
         folder = tmp_path_factory.mktemp("engine") / ("deep" * 30)
         folder.mkdir()
         with Spark() as adapter:
@@ -120,7 +120,7 @@ class TestStartedSpark:
     def ports(self) -> list[int]:
         return [listener.port for listener in stranger.listeners(psutil.Process())]
 
-    def test_only_this_user_enters_the_folder_of_its_sockets(self, engine: Any) -> None:
+    def test_only_this_user_can_enter_the_folder_of_the_sockets(self, engine: Any) -> None:
         [sockets] = engine.log.parent.glob("sockets-*")
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
         assert [file.is_socket() for file in sockets.iterdir()] == [True]
@@ -139,12 +139,12 @@ class TestStartedSpark:
         assert "spark.authenticate=true" in told
         assert not [secret for secret in secrets if len(secret) < 32 or secret in told]
 
-    def test_py4j_calls_nothing_without_its_secret(self, engine: Any) -> None:
+    def test_py4j_executes_no_call_without_its_secret(self, engine: Any) -> None:
         answers = stranger.run(CALL, *self.ports()).stdout.splitlines()
         assert len(answers) == 2  # the driver's RPC and the block manager
         assert not [answer for answer in answers if answer.startswith("b'!y")]
 
-    def test_the_driver_obeys_no_message_without_the_secret(self, engine: Any) -> None:
+    def test_the_driver_ignores_messages_without_the_secret(self, engine: Any) -> None:
         context = engine._spark.sparkContext
         spark = context._jvm.org.apache.spark
         conf = spark.SparkConf(False).set("spark.rpc.lookupTimeout", "5s")

@@ -15,10 +15,10 @@ import pytest
 from adapters import registry
 from benchmarks import preparation, supervisor
 from benchmarks.cases import Case
-from benchmarks.environment import usable_cores
 from benchmarks.processes import TELLS_SHARED
 from benchmarks.records import PHASES, Record
 from benchmarks.supervisor import Limits
+from machine import usable_cores
 from tests.conftest import ROOT, missing
 
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""Flowers of users: every common form of iris is read, and anything else is refused in one line."""
+"""All common forms of the iris data can be read. Other content is rejected in one line."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from commandline import BadInput
 from datasets import tables
 from datasets.flowers import FEATURES, FILE, real_flowers
+from errors import BadInput
 from tests.conftest import ROOT
 from tests.mutations import with_other_bytes
 
@@ -29,7 +29,7 @@ NAMES = ["setosa"] * 50 + ["versicolor"] * 50 + ["virginica"] * 50
 
 
 def joined(header: str | None, separator: str = ",", decimal: str = ".", end: str = "\n", species: str = "{}") -> bytes:
-    """The 150 flowers as text; `species` is a pattern for their names."""
+    """Return the 150 flowers as text. `species` is a pattern for their names."""
     rows = []
     for number, line in enumerate(LINES, start=1):
         *values, name = line.split(",")
@@ -85,7 +85,7 @@ def test_every_common_form_gives_the_150_flowers(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["sklearn/datasets/data/iris.csv", "h2o/h2o_data/iris.csv"])
-def test_the_files_that_other_projects_ship_are_read(name: str) -> None:
+def test_the_files_of_other_projects_can_be_read(name: str) -> None:
     package, *parts = name.split("/")
     pytest.importorskip(package)
     features, species = tables.read(Path(str(files(package).joinpath(*parts))), with_species=True)
@@ -119,8 +119,8 @@ def test_the_files_that_other_projects_ship_are_read(name: str) -> None:
         ("\n" * 1_000_000, "is empty"),
     ],
 )
-@pytest.mark.filterwarnings("error")  # a warning would be a second line
-def test_what_cannot_be_understood_is_refused_in_one_line(content: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("error")  # a warning would be another line
+def test_invalid_content_is_rejected_in_one_line(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "flowers.csv").write_text(content)
     with pytest.raises(BadInput) as refused:
         tables.read(tmp_path / "flowers.csv", with_species=True)
@@ -128,9 +128,9 @@ def test_what_cannot_be_understood_is_refused_in_one_line(content: str, said: st
     assert "\n" not in str(refused.value) and len(str(refused.value)) < 1_000
 
 
-def test_a_first_line_without_end_takes_no_memory(tmp_path: Path) -> None:
+def test_a_first_line_without_end_needs_little_memory(tmp_path: Path) -> None:
     with (tmp_path / "flowers.csv").open("wb") as file:
-        file.truncate(2**31)  # 2 GiB of NUL bytes that take no room on the disk
+        file.truncate(2**31)  # a sparse file of 2 GiB
     script = (
         "import sys; from pathlib import Path; from datasets import tables\n"
         "tables.read(Path(sys.argv[1]), with_species=False)"
@@ -146,7 +146,7 @@ def test_a_first_line_without_end_takes_no_memory(tmp_path: Path) -> None:
     assert "is not a CSV file: its first line is longer than 1,048,576 bytes" in done.stderr
 
 
-def test_implausible_values_are_told_with_their_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_implausible_values_are_reported_with_their_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "flowers.csv").write_text(
         f"{SEABORN}\n5.1,3.5,1.4,0.2,setosa\n1e30,3.5,1.4,0.2,setosa\n5.1,0,1.4,-1,setosa\n5.1,3,140,2,virginica\n"
     )
@@ -156,7 +156,7 @@ def test_implausible_values_are_told_with_their_row(tmp_path: Path, capsys: pyte
     assert len(lines) == 4
     assert "row 2, column sepal_length: 1e+30 cm is implausible; expected more than 0 and at most 100 cm" in lines[0]
     assert "row 3, column petal_width: -1 cm is implausible" in lines[2]
-    assert "flowers.csv: 4 implausible values in all" in lines[3]
+    assert "flowers.csv: 4 implausible values in total" in lines[3]
 
 
 def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
@@ -172,14 +172,14 @@ def test_pieces_keep_a_column_as_text_and_the_order_of_the_rows(
     np.testing.assert_array_equal(np.concatenate([piece.features for piece in pieces]), real_flowers()[0])
 
 
-def test_a_fifo_in_a_folder_of_parquet_is_refused(tmp_path: Path) -> None:
+def test_a_fifo_in_a_folder_of_parquet_files_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "flowers.parquet")
     with pytest.raises(BadInput, match=r"flowers\.parquet is not a regular file"):
         tables.read(tmp_path, with_species=True)
 
 
 class Endless(io.RawIOBase):
-    """A CSV file of many equal lines, which counts what has been read of it."""
+    """A CSV file of many equal lines that counts the bytes that are read."""
 
     line = b"5.1,3.5,1.4,0.2,setosa\n"
 
@@ -193,7 +193,7 @@ class Endless(io.RawIOBase):
         return (self.line * (count // len(self.line) + 2))[first : first + count]
 
 
-def test_csv_is_not_read_far_ahead_of_what_is_done_with_it() -> None:
+def test_csv_is_not_read_far_ahead_of_its_pieces() -> None:
     file = Endless(4_000_000)  # 92 MB
     seen = ahead = 0
     for piece in tables.pieces(Path("flowers.csv"), with_species=False, file=file):  # type: ignore[arg-type]
@@ -204,7 +204,7 @@ def test_csv_is_not_read_far_ahead_of_what_is_done_with_it() -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
-def test_damaged_files_are_read_or_refused_and_nothing_else(form: str, tmp_path: Path) -> None:
+def test_damaged_files_are_read_or_rejected_without_another_error(form: str, tmp_path: Path) -> None:
     path = tmp_path / f"flowers.{form}"
     if form == "parquet":
         pa.parquet.write_table(pa.csv.read_csv(FILE), path, compression="none")
@@ -220,7 +220,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(form: str, tmp_path:
                 features, _ = tables.read(path, with_species)
                 assert np.isfinite(features).all() and features.shape[1] == len(FEATURES)
                 outcomes.add("read")
-            except BadInput as refused:
-                assert "\n" not in str(refused)
-                outcomes.add("refused")
-    assert outcomes == {"read", "refused"}
+            except BadInput as error:
+                assert "\n" not in str(error)
+                outcomes.add("rejected")
+    assert outcomes == {"read", "rejected"}

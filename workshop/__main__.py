@@ -33,7 +33,7 @@ from rich.markup import escape
 
 import commandline
 from adapters import registry
-from commandline import BadInput
+from errors import BadInput
 from reports import load
 from reports.cards import cards
 

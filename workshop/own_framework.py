@@ -1,10 +1,10 @@
-"""What exercise 2 needs to put a student's adapter among the others: its file, its row, its tests and a run."""
+"""What exercise 2 does with a student's adapter file: hints for its gaps, the contract tests, and a run."""
 
 from __future__ import annotations
 
 import ast
 import os
-import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters import plugins
 from adapters.base import Resources
 from datasets import streaming
 from datasets.flowers import real_flowers
@@ -26,34 +27,18 @@ GAPS = {
     3: ("save", "restore"),
 }
 """The methods that a student writes."""
-TEST = '''"""{name}, held to the contract that all frameworks keep."""
-
-from __future__ import annotations
-
-from typing import ClassVar
-
-from tests.test_adapters import EngineContract
 
 
-class TestOwn(EngineContract):
-    framework = "{name}"
-    models: ClassVar = ("logistic",)
-    floor: ClassVar = {{"logistic": 0.9}}
-    streams: ClassVar = ()
-    has_blas = False
-'''
+def folder() -> None:
+    """Make the folder `my/` for the student's file. Git leaves it alone."""
+    (ROOT / "my").mkdir(exist_ok=True)
 
 
-def add(name: str, of_class: str, module: str, saves_as: str) -> None:
-    """Tries adapters/`module`.py out; then writes its row into the registry, and its tests, in place of any before."""
-    path = ROOT / "adapters" / f"{module}.py"
-    try_out(path.read_text(), of_class)
-    registry = ROOT / "adapters" / "registry.py"
-    others = re.sub(rf'    "{name}": .*\n', "", registry.read_text())
-    row = f'    "{name}": Framework("adapters.{module}:{of_class}", ("numpy",), "numpy", "core", "{saves_as}"),\n'
-    registry.write_text(others.replace("FRAMEWORKS = {\n", "FRAMEWORKS = {\n" + row, 1))
-    (ROOT / "tests" / f"test_{module}.py").write_text(TEST.format(name=name))
-    print(f"Right. {name} is a row of adapters/registry.py now, and its tests are tests/test_{module}.py.")
+def check(file: Path | str) -> None:
+    """Try the student's adapter method by method. NotYet says which gap is not right yet, and why."""
+    path = Path(file).resolve()
+    try_out(path.read_text(), plugins.read(path).adapter)
+    print(f"Right. {path.relative_to(ROOT)} is ready for the contract tests.")
 
 
 def try_out(source: str, of_class: str) -> None:
@@ -187,18 +172,26 @@ def _looks(value: Any) -> str:
     return f"{type(value).__name__} of shape {value.shape}" if hasattr(value, "shape") else f"a {type(value).__name__}"
 
 
-def check(module: str) -> None:
-    """Runs the contract's tests, and shows what pytest says."""
-    _run("pytest", "-q", "-x", "--no-header", "--color=no", "--tb=short", f"tests/test_{module}.py")
+def contract(file: Path | str) -> None:
+    """Run the contract tests on the student's adapter, and show what pytest says."""
+    options = ("-q", "-x", "--no-header", "--color=no", "--tb=short")
+    _run("pytest", *options, "tests/contract.py", "--adapter", _from_root(file))
 
 
-def benchmark(*names: str) -> None:
-    """A small run of the frameworks, and the path of its report."""
+def benchmark(file: Path | str, *names: str) -> None:
+    """Measure the student's adapter beside others in a small run, and print the path of its report."""
     chosen = [word for name in names for word in ("--framework", name)]
-    _run("benchmarks", "run", *chosen, "--model", "logistic", "--rows", "150", "--rows", "10_000", "--launches", "1")
+    size = ("--model", "logistic", "--rows", "150", "--rows", "10_000", "--launches", "1")
+    _run("benchmarks", "run", "--adapter", _from_root(file), *chosen, *size)
+
+
+def _from_root(file: Path | str) -> str:
+    return str(Path(file).resolve().relative_to(ROOT))
 
 
 def _run(*words: str) -> None:
+    """Run `python -m WORDS` from the root, as in a terminal, and show the command and what it prints."""
+    print(f"$ {shlex.join(['python', '-m', *words])}", flush=True)
     # Jupyter asks for colours, and rich then takes a notebook for a terminal whose lines can be drawn again.
     environment = {name: value for name, value in os.environ.items() if "FORCE_COLOR" not in name}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

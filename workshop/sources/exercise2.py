@@ -16,14 +16,16 @@
 # You add a framework to irisbench, in plain NumPy: the *nearest centroid* classifier. It keeps, for each species, the average
 # flower. A new flower belongs to the species whose average is nearest.
 #
-# All frameworks stand behind the same methods, the *contract*: `adapters/base.py` says what each promises. Who keeps it is
-# measured like all others, and appears in the report beside them.
+# All frameworks stand behind the same methods, the *contract*: `adapters/base.py` says what each promises. An adapter that keeps it
+# is measured like all others, and appears in the report beside them. Yours is one file, and no file of irisbench changes: commands
+# take it by `--adapter`.
 
 # %% [markdown] tags=["template"]
 # ## The adapter
 #
-# The next cell is the adapter, and writes it to `adapters/nearest_centroid.py` whenever you run it. Much of it is there. What is
-# `...` is yours, in three gaps:
+# The second cell is the adapter. It writes `my/nearest_centroid.py` whenever you run it; Git leaves the folder `my/` alone. Much of
+# the file is there. `FRAMEWORK` says what irisbench has to know before it imports the file: the name, the class, the modules
+# and packages that it needs, and how charts show it. What is `...` is yours, in three gaps:
 #
 # 1. **learn**: `train` gets a table, with `table.features`, shape (n, 4), in cm, and `table.species`, the codes 0, 1, 2, shape
 #    (n,). It returns your model: the average of the measurements of each species, shape (3, 4).
@@ -36,10 +38,15 @@
 # You need not fill all gaps at once: the cell after it tells you what is not right yet, gap by gap.
 
 # %% [markdown] tags=["solution"]
-# **Solved.** One good solution. The next cell is the adapter, and writes it to `adapters/nearest_centroid.py`.
+# **Solved.** One good solution. The second cell is the adapter, and writes it to `my/nearest_centroid.py`.
+
+# %%
+from workshop import own_framework
+
+own_framework.folder()
 
 # %% tags=["gap"]
-# %%writefile ../../adapters/nearest_centroid.py
+# %%writefile ../../my/nearest_centroid.py
 """The nearest centroid in plain NumPy: the species whose average flower is nearest."""
 
 import json
@@ -52,6 +59,16 @@ from numpy.typing import NDArray
 from adapters.base import Adapter, Recipe, Resources
 from adapters.errors import NoSpecies
 from datasets import store, streaming
+
+FRAMEWORK = {
+    "name": "nearest-centroid",
+    "adapter": "NearestCentroid",  # the class below
+    "modules": ["numpy"],  # what it imports
+    "requires": ["numpy"],  # what pip installs; the report shows the version of the first
+    "format": "JSON",  # what a model is saved as: change it, if you take another format
+    "style": {"colour": "#7B4B94", "mark": "triangle-left"},
+    "contract": {"models": ["logistic"], "floor": {"logistic": 0.9}, "streams": [], "has_blas": False},
+}
 
 
 class NearestCentroid(Adapter):
@@ -124,26 +141,21 @@ class NearestCentroid(Adapter):
 
 
 # %% [markdown]
-# ## Try it, and put it into the registry
+# ## Try it
 #
-# A framework is one file and one row. `add` asks your adapter about the real flowers, and says which gap is not right yet. When all
-# are, it writes the row, and a file of tests. (`saves_as` is for the report: change it, if you took another format.)
+# `check` asks your adapter about the real flowers, and says which gap is not right yet.
 
 # %%
-from workshop import own_framework
-
-own_framework.add("nearest-centroid", "NearestCentroid", "nearest_centroid", saves_as="JSON")
+own_framework.check("../../my/nearest_centroid.py")
 
 # %% [markdown]
-# Look at what it changed: `git diff adapters/registry.py`. Take it back with `git checkout adapters/registry.py` and by removing
-# `adapters/nearest_centroid.py` and `tests/test_nearest_centroid.py`.
-#
 # ## Does it keep the contract?
 #
-# These are the tests that all frameworks pass, run for yours. The first one that fails says what it wanted.
+# These are the tests that all frameworks pass, run for yours. The first one that fails says what it wanted. The line with `$` is the
+# command: it does the same in a terminal, in the folder of irisbench.
 
 # %%
-own_framework.check("nearest_centroid")
+own_framework.contract("../../my/nearest_centroid.py")
 
 # %% [markdown]
 # ## In the benchmark
@@ -151,7 +163,7 @@ own_framework.check("nearest_centroid")
 # Beside scikit-learn, on the real flowers and on 10,000 synthetic ones. It ends with the path of a report.
 
 # %%
-own_framework.benchmark("nearest-centroid", "scikit-learn")
+own_framework.benchmark("../../my/nearest_centroid.py", "nearest-centroid", "scikit-learn")
 
 # %% [markdown]
 # **Ask yourself:** it is fast, and it is small. Does it reach the target? Open `report.html` from disk, and look at the

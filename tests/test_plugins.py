@@ -1,0 +1,210 @@
+"""Frameworks from outside the repository: by the documented commands, and only where the user has named them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from adapters import digest, plugins, registry
+from benchmarks import records, runs
+from benchmarks.runner import ORDER
+from errors import BadInput
+from tests.conftest import ROOT, Command, one_line
+
+EXAMPLE = ROOT / "tests" / "nearest_centroid.py"
+IRIS = ROOT / "datasets" / "iris.csv"
+NAME = "nearest-centroid"
+MEASURED = ["--framework", NAME, "--framework", "baseline", "--model", "logistic", "--rows", "150", "--launches", "1"]
+
+
+@pytest.fixture
+def centroid(tmp_path: Path) -> Path:
+    """The example, outside the repository."""
+    return Path(shutil.copy(EXAMPLE, tmp_path / "my centroid.py"))
+
+
+def with_change(path: Path, old: str, new: str) -> Path:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def leaving_a_mark(path: Path) -> Path:
+    """Let an adapter file make a file beside it when its code runs; return the path of that file."""
+    mark = path.with_name("its code has run")
+    path.write_text(f"{path.read_text()}\n\nPath({str(mark)!r}).touch()\n")
+    return mark
+
+
+def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
+    command: Command, centroid: Path, tmp_path: Path
+) -> None:
+    contract = command("pytest", "-q", "-p", "no:cacheprovider", "tests/contract.py", "--adapter", centroid)
+    assert contract.returncode == 0, contract.stdout
+    assert "12 passed" in contract.stdout
+
+    run = tmp_path / "run"
+    measured = command("benchmarks", "run", "--adapter", centroid, *MEASURED, "--output", run)
+    assert measured.returncode == 0, measured.stderr
+    before = {record.case.framework: record for record in records.read(run)}
+    assert [before[name].outcome for name in (NAME, "baseline")] == ["ok", "ok"]
+    assert before[NAME].quality is not None and before[NAME].quality.accuracy > 0.9
+    about = runs.read(run).facts("frameworks")[NAME]
+    assert about["format"] == "JSON"
+    assert about["adoption"]["adapter_lines"] == EXAMPLE.read_text().count("\n")
+
+    records.set_aside(run, lambda record: record.case.framework != NAME)
+    told = one_line(command("benchmarks", "run", "--resume", run))
+    assert f"name it again: --adapter {centroid}" in told
+    centroid = centroid.rename(tmp_path / "elsewhere.py")
+    with_change(centroid, "the nearest centroid, in plain NumPy", "reworded")
+    resumed = command("benchmarks", "run", "--resume", run, "--adapter", centroid)
+    assert resumed.returncode == 0, resumed.stderr
+    assert [record.case.framework for record in records.read(run)] == ["baseline", NAME]
+
+    with_change(centroid, ".mean(axis=0)", ".min(axis=0)")
+    assert "elsewhere.py has changed since this run began" in one_line(
+        command("benchmarks", "run", "--resume", run, "--adapter", centroid)
+    )
+    centroid.unlink()
+    assert "there is no such Python file" in one_line(
+        command("benchmarks", "run", "--resume", run, "--adapter", centroid)
+    )
+    drawn = command("reports", run)
+    assert drawn.returncode == 0, drawn.stderr
+    for chart in ("accuracy-logistic", "train-logistic"):
+        assert "#7b4b94" in (run / "figures" / f"{chart}.svg").read_text().lower(), chart
+    assert NAME in (run / "report.html").read_text()
+
+
+def test_an_adapter_file_trains_and_predicts(command: Command, centroid: Path, tmp_path: Path) -> None:
+    model, named = tmp_path / "model", tmp_path / "named.csv"
+    words = ["--adapter", centroid, "--framework", NAME, "--model", "logistic", "--data", IRIS, "--output", model]
+    trained = command("adapters", "train", *words)
+    assert trained.returncode == 0, trained.stderr
+    asked = ["adapters", "predict", "--model", model, "--data", IRIS, "--output", named]
+    assert "--adapter FILE.py" in one_line(command(*asked))
+    assert command(*asked, "--adapter", centroid).returncode == 0
+    assert named.read_text().count("\n") == 151
+
+
+def test_a_case_runs_by_hand(command: Command, centroid: Path) -> None:
+    done = command("pytest", "benchmarks", "--adapter", centroid, "--framework", NAME, "--model", "logistic")
+    assert done.returncode == 0, done.stdout
+    assert "test_warm[train]" in done.stdout
+    unknown = command("pytest", "benchmarks", "--framework", NAME)
+    assert unknown.returncode == 4
+    assert f"there is no framework '{NAME}'" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("FRAMEWORK =", "ROW =", "has no FRAMEWORK; add it"),
+        ("FRAMEWORK = {", "FRAMEWORK = {{", "line 16 is not Python"),
+        ('"name": "nearest-centroid"', '"name": "scikit-learn"', "there is a framework scikit-learn already"),
+        ('"name": "nearest-centroid"', '"name": "../up"', "FRAMEWORK is wrong"),
+        ('"name": "nearest-centroid"', '"name": str(1)', "must be a dictionary of literal values"),
+        ('"format"', '"formats"', "unknown field `formats`"),
+        ('"requires": ["numpy"]', '"requires": ["num py"]', "FRAMEWORK requires 'num py'"),
+        ("class NearestCentroid(", "1 / 0\n\n\nclass NearestCentroid(", "line 30, failed: ZeroDivisionError"),
+        ('"adapter": "NearestCentroid"', '"adapter": "Furthest"', "failed: AttributeError"),
+        ('"adapter": "NearestCentroid"', '"adapter": "Path"', "Path is not an Adapter"),
+        ("def train(", "def teach(", "failed: TypeError: Can't instantiate abstract class NearestCentroid"),
+        ("import json\n", "import sklearn\nimport json\n", "line 5, failed: ModuleNotFoundError"),
+    ],
+)
+def test_a_wrong_adapter_file_gets_one_line_with_its_path(
+    old: str, new: str, said: str, command: Command, centroid: Path, tmp_path: Path
+) -> None:
+    with_change(centroid, old, new)
+    words = ["--adapter", centroid, "--framework", NAME, "--rows", "150", "--output", tmp_path / "run"]
+    if "scikit-learn" in new:
+        words[3] = "scikit-learn"
+    told = one_line(command("benchmarks", "run", *words))
+    assert said in told
+    assert str(centroid) in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere.py", "adapter.txt", "."])
+def test_a_path_that_is_no_python_file_gets_one_line(name: str, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "adapter.txt").touch()
+    told = one_line(command("adapters", "list", "--adapter", tmp_path / name))
+    assert "there is no such Python file" in told
+
+
+def test_the_contract_tests_name_what_is_wrong_in_one_line(command: Command, centroid: Path) -> None:
+    with_change(centroid, "class NearestCentroid(", "1 / 0\n\n\nclass NearestCentroid(")
+    done = command("pytest", "tests/contract.py", "--adapter", centroid)
+    assert done.returncode == 4
+    assert done.stderr.strip().splitlines() == [
+        f"ERROR: {centroid}, line 30, failed: ZeroDivisionError: division by zero; correct it"
+    ]
+
+
+def test_code_of_a_file_runs_only_to_measure_or_use_it(command: Command, centroid: Path) -> None:
+    mark = leaving_a_mark(centroid)
+    for words in (["adapters", "list"], ["benchmarks", "list", "--framework", NAME, "--rows", "150"]):
+        done = command(*words, "--adapter", centroid)
+        assert done.returncode == 0, done.stderr
+        assert NAME in done.stdout
+    assert not mark.exists()
+    command("pytest", "tests/contract.py", "--adapter", centroid, "--collect-only")
+    assert mark.exists()
+
+
+def test_no_received_run_makes_a_command_run_a_file(command: Command, centroid: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    measured = command("benchmarks", "run", "--adapter", centroid, *MEASURED, "--output", run)
+    assert measured.returncode == 0, measured.stderr
+    mark = leaving_a_mark(centroid)
+    plan = json.loads((run / ORDER).read_text())
+    plan["adapters"][0]["digest"] = digest.of_source(centroid.read_bytes())
+    (run / ORDER).write_text(json.dumps(plan))
+    assert "if you trust that file" in one_line(command("benchmarks", "run", "--resume", run))
+    assert command("reports", run).returncode == 0
+    assert command("benchmarks", "compare", run, run).returncode == 0
+    plan["adapters"][0]["framework"] = "baseline"  # as if a framework of ours were in that file
+    (run / ORDER).write_text(json.dumps(plan))
+    one_line(command("benchmarks", "run", "--resume", run))
+    assert not mark.exists()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, centroid: Path) -> Path:
+    """A folder of installed packages with one that has an adapter."""
+    site = tmp_path / "site"
+    (site / "centroids").mkdir(parents=True)
+    (site / "centroids" / "__init__.py").touch()
+    shutil.copy(centroid, site / "centroids" / "adapter.py")
+    about = site / "centroids-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: centroids\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{plugins.GROUP}]\nmine = centroids.adapter\n")
+    return site
+
+
+def test_an_installed_package_adds_its_framework(command: Command, installed: Path, tmp_path: Path) -> None:
+    path = f"{ROOT}:{installed}"
+    words = ["--framework", NAME, "--model", "logistic", "--data", IRIS, "--output", tmp_path / "model"]
+    trained = command("adapters", "train", *words, PYTHONPATH=path)
+    assert trained.returncode == 0, trained.stderr
+    collected = command("pytest", "tests/contract.py", "--adapter", NAME, "--collect-only", "-q", PYTHONPATH=path)
+    assert f"Test_{NAME}::" in collected.stdout
+    with_change(installed / "centroids" / "adapter.py", f'"name": "{NAME}"', '"name": "spark"')
+    told = one_line(command("adapters", "list", PYTHONPATH=path))
+    assert "the installed package centroids: there is a framework spark already" in told
+
+
+def test_a_framework_is_not_added_twice_under_one_name(
+    centroid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "FRAMEWORKS", dict(registry.FRAMEWORKS))
+    assert registry.add(centroid) == registry.add(centroid) == NAME
+    with pytest.raises(BadInput, match=f"there is a framework {NAME} already"):
+        registry.add(Path(shutil.copy(centroid, tmp_path / "other.py")))
