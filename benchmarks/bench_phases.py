@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from adapters import registry
 from adapters.base import Adapter, Resources
@@ -22,6 +24,9 @@ from benchmarks.records import Quality
 from datasets import scores
 from datasets.flowers import real_flowers
 from datasets.synthetic import posterior
+
+Measure = Callable[..., None]
+"""The fixture `measure` in conftest.py."""
 
 COLD = ("load", "train", "predict_one", "predict", "save", "restore")
 WARM = ("load", "train", "predict", "predict_one", "save", "restore")

@@ -237,7 +237,8 @@ def _labels(path: Path, column: pa.Array, before: int) -> NDArray[np.int8]:
         labels[value] = label
     encoded = column.dictionary_encode()
     by_index = np.array([labels[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
-    return by_index.take(encoded.indices.to_numpy())
+    indices: NDArray[np.int32] = encoded.indices.to_numpy()
+    return by_index[indices]
 
 
 def _text(path: Path, name: str, column: pa.Array) -> pa.Array:
