@@ -239,10 +239,10 @@ class Spark(Adapter[Table, Model]):
 
     def restore(self, folder: Path) -> Model:
         try:
-            recipe = read_json(folder / "recipe.json", dict[str, int])
+            recipe = read_json(folder / "recipe.json", dict[str, Any])
         except BadInput as problem:
             raise ForeignModel(str(problem)) from None
-        return Model(spark_folder.load(folder / "model.spark"), dict(recipe))
+        return Model(spark_folder.load(folder / "model.spark"), recipe)
 
     def name_of(self, model: Model) -> str:
         return "logistic" if isinstance(model.classifier, LogisticRegressionModel) else "mlp"
