@@ -22,6 +22,7 @@ ALLOWED = {
         "commandline",
         "datasets.files",
         "benchmarks.cases",
+        "benchmarks.gate",
         "benchmarks.received",
         "benchmarks.records",
         "benchmarks.runs",
