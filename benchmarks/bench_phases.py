@@ -157,7 +157,7 @@ def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
         log_loss=log_loss,
         target_accuracy=gate.least_accuracy,
         reached_target=not failed,
-        reference_log_loss=reference and reference.log_loss,
+        reference_log_loss=reference.log_loss if reference else None,
         log_loss_excess=log_loss - reference.log_loss if reference else None,
         log_loss_limit=gate.log_loss_limit,
         failed_conditions=failed,

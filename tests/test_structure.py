@@ -32,6 +32,7 @@ ALLOWED = {
         "commandline",
         "datasets.files",
         "benchmarks.cases",
+        "benchmarks.gate",
         "benchmarks.received",
         "benchmarks.records",
         "benchmarks.runs",
