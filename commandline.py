@@ -129,13 +129,14 @@ def adapter_files(add: Callable[[Sequence[Path]], None]) -> typer.models.OptionI
         add(paths or [])
         return paths or []
 
-    return typer.Option(
+    option: typer.models.OptionInfo = typer.Option(
         "--adapter",
         metavar="FILE.py",
         is_eager=True,
         callback=added,
         help="Add the framework of this file, whose code runs with your rights. May be repeated.",
     )
+    return option
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -59,7 +59,7 @@ HALF = f"{(total_memory() or ASSUMED_MEMORY) // 2**21}MiB"
 
 
 @app.command("list")
-def list_(adapter: AdapterFiles = None) -> None:
+def list_(adapter_files: AdapterFiles = None) -> None:
     """List the frameworks. For each one that cannot run, show the reason and the command that installs it."""
     table = Table()
     table.add_column("framework", no_wrap=True)
@@ -84,7 +84,7 @@ def train(
     threads: Threads = CORES,
     memory: Memory = HALF,  # type: ignore[assignment]
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of all random numbers.")] = 0,
-    adapter: AdapterFiles = None,
+    adapter_files: AdapterFiles = None,
 ) -> None:
     """Train a model on your flowers, and save it in a model folder."""
     commandline.check_resources(threads, memory)
@@ -128,7 +128,7 @@ def predict(
     ] = None,
     threads: Threads = CORES,
     memory: Memory = "640MiB",  # type: ignore[assignment]
-    adapter: AdapterFiles = None,
+    adapter_files: AdapterFiles = None,
 ) -> None:
     """Predict the species of your flowers. The results are CSV with the species and three probabilities per row.
 
@@ -176,7 +176,7 @@ def _fail(problems: list[str]) -> NoReturn:
 @contextmanager
 def _engine(
     framework: str, track: str, threads: int, memory: int, constant_memory: bool = False
-) -> Iterator[tuple[Adapter, Path, Status]]:
+) -> Iterator[tuple[Adapter[Any, Any], Path, Status]]:
     """Yield a started adapter, a temporary folder, and the status line of the terminal."""
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():

@@ -41,7 +41,8 @@ class Baseline(Adapter[Table, NDArray[np.float32]]):
         if not table.has_species:
             raise NoSpecies
         counts = np.sum([np.bincount(species, minlength=3) for _, species in table.in_order()], axis=0)
-        return (counts / counts.sum()).astype(np.float32)
+        shares: NDArray[np.float32] = (counts / counts.sum()).astype(np.float32)
+        return shares
 
     def predict(self, model: NDArray[np.float32], table: Table) -> NDArray[np.int8]:
         return np.full(len(table), model.argmax(), dtype=np.int8)

@@ -89,7 +89,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         if model == "logistic":
             # Without a penalty, IRLSM stops after two iterations, far from the optimum.
             return Recipe(model, "glm", options={"solver": "L_BFGS", "lambda_": 0, "alpha": 0})
-        once = {"score_interval": 1e9, "overwrite_with_best_model": False}  # score once, at the end
+        once: dict[str, Any] = {"score_interval": 1e9, "overwrite_with_best_model": False}  # score once, at the end
         if rows < 1_000:
             # One thread processes all rows in a single iteration. More epochs would overfit.
             options = once | {"train_samples_per_iteration": 100 * rows, "reproducible": True}
@@ -194,7 +194,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         used = model.actual_params
         if model.algo == "glm":
             iterations = model.summary().as_data_frame()["number_of_iterations"][0]
-            recipe = {"algorithm": "glm", "iterations": int(iterations)}
+            recipe: dict[str, Any] = {"algorithm": "glm", "iterations": int(iterations)}
             names = {"solver": "solver", "lambda": "lambda", "alpha": "alpha", "max_iterations": "max_iterations"}
         else:
             recipe = {

@@ -121,7 +121,9 @@ def _check_links(path: Path) -> None:
                 pending.append(step.parent / step.readlink())
 
 
-def predict(adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()) -> int:
+def predict(
+    adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str] = ()
+) -> int:
     """Write the columns in `keep`, the species and the probabilities as CSV. Return the number of rows.
 
     `folder` is for temporary files. `console` shows the progress and, after the last job of a folder, the names of the
@@ -143,7 +145,9 @@ def predict(adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, cons
             console.print(f"not read: {name}", soft_wrap=True, markup=False)
 
 
-def _predict(adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str]) -> int:
+def _predict(
+    adapter: Adapter[Any, Any], model: Any, job: Job, folder: Path, console: Console, keep: Sequence[str]
+) -> int:
     """Do the work of `predict`, once it is clear that the input is no FIFO in a folder."""
     data, output = job.data, job.output
     schema = pa.schema([pa.field(name, pa.string()) for name in keep] + list(SCHEMA))
@@ -251,7 +255,9 @@ def _flowers(data: Path, console: Console, keep: Sequence[str]) -> Iterator[Iter
         yield chain([next(pieces)], pieces)
 
 
-def _probabilities(adapter: Adapter[Any, Any], model: Any, features: NDArray[np.float32], folder: Path) -> NDArray[np.float32]:
+def _probabilities(
+    adapter: Adapter[Any, Any], model: Any, features: NDArray[np.float32], folder: Path
+) -> NDArray[np.float32]:
     """Predict through a Parquet file, which every framework reads. Raise ForeignModel for probabilities such as NaN."""
     store.write(folder / "flowers.parquet", features, None)
     table = adapter.load(folder / "flowers.parquet")

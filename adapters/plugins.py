@@ -34,10 +34,8 @@ Text = Annotated[str, Meta(min_length=1, max_length=100)]
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z", max_length=100)]
 PluginName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]*\Z", max_length=40)]
 Colour = Annotated[str, Meta(pattern=r"^#[0-9A-Fa-f]{6}\Z")]
-Mark = Literal[
-    *("circle", "square", "cross", "diamond", "arrow", "wedge"),
-    *("triangle-up", "triangle-down", "triangle-left", "triangle-right"),
-]
+Triangle = Literal["triangle-up", "triangle-down", "triangle-left", "triangle-right"]
+Mark = Literal["circle", "square", "cross", "diamond", "arrow", "wedge", Triangle]
 ContractModel = Literal["logistic", "mlp"]
 
 

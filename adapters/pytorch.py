@@ -148,7 +148,7 @@ class PyTorch(Adapter[Table, Net]):
         if not table.has_species:
             raise NoSpecies
         torch.manual_seed(seed)
-        net = Net(recipe.model).to(self.device)
+        net: Net = Net(recipe.model).to(self.device)
         net.recipe = recipe.settings() | {"streamed": isinstance(table, OnDisk)}
         match recipe.algorithm:
             case "Newton":
@@ -158,7 +158,8 @@ class PyTorch(Adapter[Table, Net]):
             case _:
                 self._train_by_sgd(net, table, recipe)
         self._synchronize()
-        return net.eval()
+        net.eval()
+        return net
 
     def _train_by_sgd(self, net: Net, table: Table, recipe: Recipe) -> None:
         assert isinstance(table, InMemory) and table.species is not None
@@ -237,12 +238,13 @@ class PyTorch(Adapter[Table, Net]):
             raise ForeignModel("it does not contain exactly a model, a recipe and weights")
         if saved["model"] not in MODELS or not isinstance(saved["recipe"], dict):
             raise ForeignModel("its model or its recipe is not one that `train` makes")
-        net = Net(saved["model"]).to(self.device)
+        net: Net = Net(saved["model"]).to(self.device)
         net.load_state_dict(saved["weights"])
         if not all(weights.isfinite().all() for weights in net.parameters()):
             raise ForeignModel("its weights are not all finite numbers")
         net.recipe = saved["recipe"]
-        return net.eval()
+        net.eval()
+        return net
 
     def name_of(self, model: Net) -> str:
         return model.model

@@ -197,6 +197,7 @@ class ScikitLearn(Adapter[Table, Model]):
 
 def _labels(model: Model, features: NDArray[np.float32]) -> NDArray[Any]:
     """Return class labels, shape (n_rows,). `predict` of an estimator takes longer, because it looks up the classes."""
+    labels: NDArray[Any]
     if isinstance(model, MLPClassifier):
         labels = model.predict_proba(features).argmax(axis=1)
     elif isinstance(model, LogisticRegression):

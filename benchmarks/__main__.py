@@ -45,7 +45,10 @@ CORES = usable_cores()
 
 def _names(what: str, names: Collection[str]) -> typer.models.OptionInfo:
     parse = commandline.one_of(what, names)
-    return typer.Option(parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated.")
+    option: typer.models.OptionInfo = typer.Option(
+        parser=parse, metavar="NAME", help=f"{', '.join(names)}. May be repeated."
+    )
+    return option
 
 
 def _usable(threads: int) -> int:

@@ -5,6 +5,7 @@ A run may have been received. So no plan makes a command import a file: the user
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def check(planned: Sequence[AdapterFile], frameworks: Iterable[str]) -> None:
     """BadInput unless the user has named all planned files, none has changed, and all plug-ins can be made."""
     for file in planned:
         row = registry.FRAMEWORKS.get(file.framework)
-        path = printable(file.path)
+        path = printable(shlex.quote(file.path))
         if row is None or row.file is None:
             raise BadInput(
                 f"this run measures {printable(file.framework)}, which {path} adds; if you trust that file, name it "

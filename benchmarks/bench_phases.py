@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from adapters import registry
 from adapters.base import Adapter, Resources
@@ -23,6 +25,9 @@ from datasets import scores
 from datasets.flowers import real_flowers
 from datasets.synthetic import posterior
 
+Measure = Callable[..., None]
+"""The fixture `measure` in conftest.py."""
+
 COLD = ("load", "train", "predict_one", "predict", "save", "restore")
 WARM = ("load", "train", "predict", "predict_one", "save", "restore")
 ONE_FLOWER_ROUNDS = 200
@@ -33,7 +38,7 @@ PHASE_BUDGET_S = 0.5
 class Pass:
     """One pass of an adapter over one dataset: each phase as a call without arguments, leaving what the next needs."""
 
-    def __init__(self, adapter: Adapter, case: Case, rows: int, path: Path, folder: Path) -> None:
+    def __init__(self, adapter: Adapter[Any, Any], case: Case, rows: int, path: Path, folder: Path) -> None:
         self.adapter, self.case, self.path, self.folder = adapter, case, path, folder
         self.recipe = adapter.recipe(case.model, rows)
         self.flower = real_flowers()[0][100].copy()
@@ -82,7 +87,7 @@ def warm(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> P
     return Pass(engine.adapter, case, case.rows, inputs.train, folder / "model")
 
 
-def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
+def test_import(measure: Measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
     registry.hide_others(case.framework)
 
     def work() -> None:
@@ -94,19 +99,19 @@ def test_import(measure, engine: SimpleNamespace, case: Case, inputs: Inputs, jo
         pytest.exit(f"unsupported: {reason}", returncode=0)
 
 
-def test_start(measure, engine: SimpleNamespace, resources: Resources) -> None:
+def test_start(measure: Measure, engine: SimpleNamespace, resources: Resources) -> None:
     measure("start", lambda: engine.adapter.start(resources))
 
 
 @pytest.mark.parametrize("phase", COLD)
-def test_cold(phase: str, measure, cold: Pass) -> None:
+def test_cold(phase: str, measure: Measure, cold: Pass) -> None:
     measure(phase, getattr(cold, phase), cold.before(phase), cold=True)
     if phase == COLD[-1]:
         cold.release()
 
 
 @pytest.mark.parametrize("phase", WARM)
-def test_warm(phase: str, measure, warm: Pass, pytestconfig: pytest.Config) -> None:
+def test_warm(phase: str, measure: Measure, warm: Pass, pytestconfig: pytest.Config) -> None:
     if phase == "predict_one":  # its slowest calls are of interest, so the number of calls does not depend on time
         rounds, budget_s = ONE_FLOWER_ROUNDS, math.inf
     else:
@@ -166,7 +171,9 @@ def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
     journal.write("quality", **asdict(quality))
 
 
-def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _cross_validate(
+    adapter: Adapter[Any, Any], case: Case, folder: Path
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Species and class probabilities of the real flowers, each by a model that has not seen it."""
     truth, probabilities = [], []
     for train, test, species in preparation.folds(case.seed, folder):
@@ -179,5 +186,5 @@ def _cross_validate(adapter: Adapter, case: Case, folder: Path) -> tuple[np.ndar
     return np.concatenate(truth), np.concatenate(probabilities)
 
 
-def test_close(measure, engine: SimpleNamespace) -> None:
+def test_close(measure: Measure, engine: SimpleNamespace) -> None:
     measure("close", engine.adapter.close)

@@ -171,7 +171,7 @@ def measure(benchmark: BenchmarkFixture, journal: Journal, pytestconfig: pytest.
 
         journal.begin(phase, cold)
         with contextlib.suppress(BudgetSpent):
-            benchmark.pedantic(work, setup=setup, rounds=rounds)
+            benchmark.pedantic(work, setup=setup, rounds=rounds)  # type: ignore[no-untyped-call]
         journal.end(measured())
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -92,7 +93,9 @@ class Order:
 
     def resume_options(self, folder: Path) -> str:
         """Return the options that resume this run."""
-        return f"--resume {folder}" + "".join(f" --adapter {file.path}" for file in self.adapters)
+        return shlex.join(
+            ["--resume", str(folder), *(word for file in self.adapters for word in ("--adapter", file.path))]
+        )
 
     def write(self, folder: Path) -> None:
         write_json(folder / ORDER, self)

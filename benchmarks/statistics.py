@@ -218,7 +218,8 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
 
     def median(chosen: np.ndarray, axis: int) -> np.ndarray:
         """The median over the chosen launches, each with its rounds drawn anew."""
-        return np.median(drawn[chosen, random.integers(RESAMPLES, size=chosen.shape)], axis=axis)
+        medians: np.ndarray = np.median(drawn[chosen, random.integers(RESAMPLES, size=chosen.shape)], axis=axis)
+        return medians
 
     found = stats.bootstrap(
         (np.arange(len(launches)),),

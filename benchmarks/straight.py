@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters import registry
-from adapters.base import Recipe, Resources
+from adapters.base import Recipe, Resources, given
 from benchmarks import environment, preparation, statistics
 from benchmarks.statistics import show_seconds
 from datasets import store
@@ -45,7 +46,7 @@ def scikit_learn(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[],
             random_state=0,
         )
         scaler = StandardScaler()
-        for epoch in range(recipe.epochs):
+        for epoch in range(int(given(recipe.epochs))):
             order = np.random.default_rng(epoch).permutation(len(features))
             for start in range(0, len(order), store.GROUP_ROWS):
                 rows = order[start : start + store.GROUP_ROWS]
@@ -70,7 +71,7 @@ def pytorch(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any]
     numbers, codes = store.read(path)
     assert codes is not None
     features, species = torch.from_numpy(numbers), torch.from_numpy(codes)
-    batch, epochs, peak = recipe.batch_size, recipe.epochs, recipe.learning_rate
+    batch, epochs, peak = given(recipe.batch_size), int(given(recipe.epochs)), given(recipe.learning_rate)
 
     def train() -> Any:
         torch.manual_seed(0)
@@ -95,10 +96,10 @@ def pytorch(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any]
             first.bias.sub_(first.weight @ mean)
         return net
 
-    @torch.inference_mode()
     def predict(model: Any) -> Any:
         pieces = features.split(store.GROUP_ROWS)
-        return torch.cat([model(x).argmax(1).to(torch.int8) for x in pieces]).numpy()
+        with torch.inference_mode():
+            return torch.cat([model(x).argmax(1).to(torch.int8) for x in pieces]).numpy()
 
     return train, predict
 
@@ -129,14 +130,14 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
         table = adapter.load(path)
         recipe = adapter.recipe("mlp", rows)
         train, predict = STRAIGHT[framework](path, recipe, threads)
-        ways = {
+        ways: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
             "adapter": (lambda: adapter.train(table, recipe, 0), lambda model: adapter.predict(model, table)),
             "straight": (train, predict),
         }
         for number in range(rounds + 1):
             for who in sorted(ways, reverse=bool(number % 2)):
                 model = timed("train", who, ways[who][0])
-                timed("predict", who, lambda who=who, model=model: ways[who][1](model))  # type: ignore[misc]
+                timed("predict", who, partial(ways[who][1], model))
             if not number:
                 seconds.clear()  # the first time compiles, and fills caches
     shown = Table(title=f"{framework}, mlp, {rows:,} rows: beside the framework alone, {rounds} rounds")

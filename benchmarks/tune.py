@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def sweep(
     return trials
 
 
-def _sweep_size(adapter: Adapter, case: Case, seeds: int, report: Callable[[str], None]) -> list[Trial]:
+def _sweep_size(adapter: Adapter[Any, Any], case: Case, seeds: int, report: Callable[[str], None]) -> list[Trial]:
     preparation.make(case.rows, case.seed)
     inputs = preparation.inputs(case.rows, case.seed)
     if inputs.test is None:
@@ -194,7 +195,7 @@ def table(trainings: pd.DataFrame) -> list[str]:
     of_model = {name: number for number, name in enumerate(MODELS)}
     groups = trainings.groupby(["framework", "model", "rows"])
     for (framework, model, rows), group in sorted(
-        groups, key=lambda item: (item[0][0], of_model[item[0][1]], item[0][2])
+        groups, key=lambda item: (item[0][0], of_model[str(item[0][1])], item[0][2])
     ):
         trials = summary(group)
         own = trials[trials["in_use"]].iloc[0]
@@ -202,7 +203,7 @@ def table(trainings: pd.DataFrame) -> list[str]:
         runner_up = f"{others.iloc[0]['recipe']} | {others.iloc[0]['seconds']:.3g}" if len(others) else "none | "
         passes = "" if own["passes"] else ", **fails**"
         limit = f"{own['limit']:+.4f}" if np.isfinite(own["limit"]) else "accuracy only"
-        cells = framework, model, f"{rows:,}", own["recipe"], f"{own['seconds']:.3g}"
+        cells = str(framework), str(model), f"{rows:,}", own["recipe"], f"{own['seconds']:.3g}"
         lines.append(f"| {' | '.join(cells)} | {own['excess']:+.4f} ({limit}){passes} | {runner_up} |")
     return lines
 

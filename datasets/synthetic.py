@@ -78,5 +78,6 @@ def posterior(features: NDArray[np.floating]) -> NDArray[np.float64]:
         whitened = np.linalg.solve(gaussians.factors[label], (features - gaussians.means[label]).T)
         log_density[:, label] = -0.5 * (whitened**2).sum(axis=0) - np.log(np.diag(gaussians.factors[label])).sum()
     log_density -= log_density.max(axis=1, keepdims=True)
-    density = np.exp(log_density)
-    return density / density.sum(axis=1, keepdims=True)
+    density: NDArray[np.float64] = np.exp(log_density)
+    density /= density.sum(axis=1, keepdims=True)
+    return density

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,12 +195,12 @@ def _plain(name: str) -> str:
 
 def _numbers(path: Path, name: str, column: pa.Array, before: int) -> NDArray[np.float32]:
     """Return the column as float32. Text may have spaces around it, and a decimal comma."""
-    attempts = [lambda: column]
+    attempts: list[Callable[[], pa.Array]] = [lambda: column]
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         attempts.append(lambda: pc.replace_substring(pc.utf8_trim_whitespace(column), ",", "."))
     for attempt in attempts:
         try:
-            values = attempt().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+            values: NDArray[np.float32] = attempt().cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
         except pa.ArrowException:
             continue
         if np.isfinite(values).all():
@@ -237,7 +237,8 @@ def _labels(path: Path, column: pa.Array, before: int) -> NDArray[np.int8]:
         labels[value] = label
     encoded = column.dictionary_encode()
     by_index = np.array([labels[value] for value in encoded.dictionary.to_pylist()], dtype=np.int8)
-    return by_index[encoded.indices.to_numpy()]
+    indices: NDArray[np.int32] = encoded.indices.to_numpy()
+    return by_index[indices]
 
 
 def _text(path: Path, name: str, column: pa.Array) -> pa.Array:

@@ -447,9 +447,7 @@ def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
     ).properties(width=max(24, min(90, (WIDTH + 60) / len(frameworks) - 12)), height=HEIGHT - 70)
     header = alt.Header(title=None, labelOrient="bottom", labelAngle=-20, labelPadding=56, labelFontSize=11)
     title = f"{model}: what holds the memory, by rows"
-    faceted = layer.facet(
-        column=alt.Column("framework:N", sort=frameworks, header=header), data=alt.Data(values=tuple(bars))
-    )
+    faceted = layer.facet(column=alt.Column("framework:N", sort=frameworks, header=header), data=_data(bars))
     faceted = faceted.transform_filter(SHOWN).properties(title=title, description=title, spacing=8)
     return faceted
 
@@ -627,7 +625,8 @@ def _whiskers(points: list[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) 
     low = y.copy()
     low.shorthand = "low:Q"
     bars = _chart(points).transform_filter(SHOWN).mark_rule(strokeWidth=1.5, clip=True)
-    return bars.encode(x=x, y=low, y2="high:Q", color=legend.color)
+    whiskers: alt.Chart = bars.encode(x=x, y=low, y2="high:Q", color=legend.color)
+    return whiskers
 
 
 def _lines(points: Sequence[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> list[alt.Chart]:
@@ -754,8 +753,12 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _chart(values: Sequence[dict[str, Any]]) -> alt.Chart:
-    # A tuple, since altair copies lists whenever something is added to a chart.
-    return alt.Chart(alt.Data(values=tuple(values)))
+    return alt.Chart(_data(values))
+
+
+def _data(values: Sequence[dict[str, Any]]) -> alt.Data:
+    # A tuple, because altair copies lists whenever something is added to a chart.
+    return alt.Data(values=tuple(values))  # type: ignore[no-untyped-call]
 
 
 def _finish(layers: Sequence[alt.Chart], title: str, height: int = HEIGHT, zoom: bool = True) -> alt.LayerChart:

@@ -161,7 +161,8 @@ def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
 
 def _warnings(run: Run) -> list[str]:
     """What the run warns of, and whether its machine moved."""
-    return run.environment.get("warnings", []) + _drift(probes(run.records))
+    warnings: list[str] = run.environment.get("warnings", [])
+    return warnings + _drift(probes(run.records))
 
 
 def _drift(found: Sequence[Probe]) -> list[str]:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.records import PHASES, Case, Harness, Memory, Quality, Record
+from benchmarks.cases import Case
+from benchmarks.records import PHASES, Harness, Memory, Quality, Record
 from benchmarks.runs import Run
 from reports.statistics import Result, median, median_seconds, peak_memory_bytes, results
 from reports.tables import SHOWN_PHASES

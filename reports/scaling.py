@@ -89,7 +89,8 @@ class Law:
 
     def _curves(self, rows: float | Array) -> Array:
         startup, c, k, _ = self.samples.T
-        return startup + c * np.asarray(rows, dtype=float) ** k
+        seconds: Array = startup + c * np.asarray(rows, dtype=float) ** k
+        return seconds
 
 
 def fit(costs: Mapping[int, Sequence[float]]) -> Law | str:

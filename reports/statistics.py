@@ -11,7 +11,8 @@ from itertools import groupby
 import numpy as np
 
 from benchmarks import gate, statistics
-from benchmarks.records import Case, Memory, Phase, Record
+from benchmarks.cases import Case
+from benchmarks.records import Memory, Phase, Record
 from benchmarks.statistics import Estimate, show_seconds, significant
 
 MEMORY_PHASES = ("load", "train", "predict")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.cases import Case
 from benchmarks.received import is_number
-from benchmarks.records import Case, Harness, Memory, Record
+from benchmarks.records import Harness, Memory, Record
 from benchmarks.runs import Run
 from benchmarks.statistics import show_seconds
 from reports.discussion import Crossing, round_rows, show_crossing

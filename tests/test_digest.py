@@ -84,7 +84,7 @@ def test_changing_any_number_of_a_recipe_changes_the_digest(framework: str) -> N
     for number in numbers:
         lines = source.splitlines(keepends=True)
         line = lines[number.lineno - 1]
-        other = str(not number.value) if isinstance(number.value, bool) else f"{number.value}1"
+        other = str(not number.value) if isinstance(number.value, bool) else str(number.value * 2 + 1)
         lines[number.lineno - 1] = line[: number.col_offset] + other + line[number.end_col_offset :]
         seen.add(digest.of_source("".join(lines).encode()))
     assert len(seen) == 1 + len(numbers)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -45,7 +47,8 @@ def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
 ) -> None:
     contract = command("pytest", "-q", "-p", "no:cacheprovider", "tests/contract.py", "--adapter", centroid)
     assert contract.returncode == 0, contract.stdout
-    assert "12 passed" in contract.stdout
+    passed = re.search(r"(\d+) passed", contract.stdout)
+    assert passed and int(passed[1]) > 10
 
     run = tmp_path / "run"
     measured = command("benchmarks", "run", "--adapter", centroid, *MEASURED, "--output", run)
@@ -59,7 +62,7 @@ def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
 
     records.set_aside(run, lambda record: record.case.framework != NAME)
     told = one_line(command("benchmarks", "run", "--resume", run))
-    assert f"name it again: --adapter {centroid}" in told
+    assert f"name it again: --adapter {shlex.quote(str(centroid))}" in told
     centroid = centroid.rename(tmp_path / "elsewhere.py")
     with_change(centroid, "the nearest centroid, in plain NumPy", "reworded")
     resumed = command("benchmarks", "run", "--resume", run, "--adapter", centroid)

@@ -138,7 +138,7 @@ def runtime_folder() -> str:
 
     Systems limit the path of a Unix socket, macOS to 103 bytes.
     """
-    folder = jupyter_runtime_dir()
+    folder: str = jupyter_runtime_dir()
     if len(os.fsencode(f"{folder}/kernel-{uuid.uuid4()}-ipc-1")) > 103:
         return tempfile.mkdtemp(prefix="irisbench-", dir="/tmp")
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -105,7 +105,7 @@ def _learned(model: Any, averages: np.ndarray, features: np.ndarray, species: np
     raise NotYet("gap 1: these are not the averages of the three species in cm. Whose rows did you take?")
 
 
-def _asked(adapter: Any, model: np.ndarray, averages: np.ndarray, table: streaming.InMemory) -> None:
+def _asked(adapter: Any, model: np.ndarray, averages: np.ndarray, table: streaming.InMemory[Any]) -> None:
     rows = len(table)
     distances = _hinted(2, "_distances", lambda: adapter._distances(model, table.features))
     shape = getattr(distances, "shape", None)
@@ -145,7 +145,7 @@ def _asked(adapter: Any, model: np.ndarray, averages: np.ndarray, table: streami
         raise NotYet(f"gap 2: predict_one says {one} where predict says {codes[60]} of the same flower.")
 
 
-def _kept(adapter: Any, model: np.ndarray, folder: Path, table: streaming.InMemory) -> None:
+def _kept(adapter: Any, model: np.ndarray, folder: Path, table: streaming.InMemory[Any]) -> None:
     here = set(Path().iterdir())
     _hinted(3, "save", lambda: adapter.save(model, folder))
     if strays := set(Path().iterdir()) - here:
