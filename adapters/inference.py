@@ -189,12 +189,13 @@ def _predict(adapter: Adapter, model: Any, job: Job, folder: Path, console: Cons
 
 
 def return_freed_memory() -> None:
-    """Have glibc return large blocks. By default it raises its own limit, and keeps more and more of them."""
-    mmap_threshold, trim_threshold = -3, -1  # of malloc.h
+    """Have glibc return large blocks, and keep few pools. By default both grow with what has been freed."""
+    mmap_threshold, trim_threshold, most_arenas = -3, -1, -8  # of malloc.h
     with suppress(AttributeError, OSError, TypeError):  # another C library has no mallopt
         libc = ctypes.CDLL(None)
         for parameter in (mmap_threshold, trim_threshold):
             libc.mallopt(parameter, LARGE_BLOCK_BYTES)
+        libc.mallopt(most_arenas, 2)
 
 
 def _through(output: Path) -> BinaryIO | None:

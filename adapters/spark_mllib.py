@@ -47,8 +47,10 @@ appender.file.layout.pattern = %d %p %c: %m%n%ex
 SMALL_ROWS = 50_000
 """Up to here one partition is faster than one a thread: adding up the parts takes longer than an iteration's sums."""
 
-CONSTANT_MEMORY_OPTIONS = ["-XX:+AlwaysPreTouch", "-XX:ReservedCodeCacheSize=32m"]
-"""Spark compiles more and more of itself for minutes. A small cache drops what is not used, and costs no time."""
+CONSTANT_MEMORY_SETTINGS = {
+    f"spark.{kind}": "1" for kind in ("ui.retainedJobs", "ui.retainedStages", "sql.ui.retainedExecutions")
+}
+"""By default Spark remembers its last 1,000 jobs, stages and queries, for its web pages, even where it serves none."""
 
 PARTITION_ROWS = 1 << 22
 """Rows of a partition at most, once there are more than threads: what one task holds at a time."""
@@ -103,9 +105,8 @@ class Spark(Adapter):
         jvm_options = [*java.options(resources), f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         environment = {}
         if resources.constant_memory:
-            jvm_options += CONSTANT_MEMORY_OPTIONS
             environment["MALLOC_ARENA_MAX"] = "2"  # by default glibc keeps up to eight pools per core
-        settings = {
+        settings = (CONSTANT_MEMORY_SETTINGS if resources.constant_memory else {}) | {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": f"{java.heap_bytes(resources.memory_bytes) >> 20}m",
