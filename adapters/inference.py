@@ -193,12 +193,13 @@ def _predict(
 
 
 def return_freed_memory() -> None:
-    """Make glibc return large memory blocks. By default, it raises the limit and keeps more and more of them."""
-    mmap_threshold, trim_threshold = -3, -1  # constants of malloc.h
+    """Make glibc return large memory blocks, and keep few pools. By default, both grow with what has been freed."""
+    mmap_threshold, trim_threshold, most_arenas = -3, -1, -8  # constants of malloc.h
     with suppress(AttributeError, OSError, TypeError):  # other C libraries have no mallopt
         libc = ctypes.CDLL(None)
         for parameter in (mmap_threshold, trim_threshold):
             libc.mallopt(parameter, LARGE_BLOCK_BYTES)
+        libc.mallopt(most_arenas, 2)
 
 
 def _open_stream(output: Path) -> BinaryIO | None:

@@ -74,12 +74,20 @@ def options(resources: Resources) -> list[str]:
 
 
 def _constant_memory(resources: Resources) -> list[str]:
-    """Return options for a heap that grows only when live objects need it.
+    """Return options for a heap of one size that grows only when live objects need it, and for a small code cache.
 
-    G1, the default collector, would use more and more of the heap before it collects garbage.
+    G1, the default collector, would use more and more of the heap before it collects garbage. Java compiles more and
+    more of Spark for minutes. A small cache drops unused code and costs no time. Without the limit of nodes, one large
+    method takes 45 MiB to compile, after three minutes.
     """
     first_bytes = min(FIRST_HEAP_BYTES, heap_bytes(resources.memory_bytes))
-    return ["-XX:+UseSerialGC", f"-Xms{first_bytes >> 20}m"]
+    return [
+        "-XX:+UseSerialGC",
+        f"-Xms{first_bytes >> 20}m",
+        "-XX:+AlwaysPreTouch",
+        "-XX:ReservedCodeCacheSize=32m",
+        "-XX:MaxNodeLimit=25000",
+    ]
 
 
 def command(resources: Resources) -> list[str]:

@@ -50,8 +50,10 @@ LOGISTIC, PERCEPTRON = "LogisticRegression", "MultilayerPerceptronClassifier"
 SMALL_ROWS = 50_000
 """Largest number of rows for which one partition is faster than a partition per thread."""
 
-CONSTANT_MEMORY_OPTIONS = ["-XX:+AlwaysPreTouch", "-XX:ReservedCodeCacheSize=32m"]
-"""Java compiles more and more of Spark for minutes. A small cache drops unused code, and costs no time."""
+CONSTANT_MEMORY_SETTINGS = {
+    f"spark.{kind}": "1" for kind in ("ui.retainedJobs", "ui.retainedStages", "sql.ui.retainedExecutions")
+}
+"""By default, Spark keeps its last 1,000 jobs, stages and queries, for its web pages, even if it serves none."""
 
 PARTITION_ROWS = 1 << 22
 """Largest partition, so that the memory of a task does not grow with the number of rows."""
@@ -112,9 +114,8 @@ class Spark(Adapter[Table, Model]):
         jvm_options = [*java.options(resources), f"-Dlog4j2.configurationFile={log4j.as_uri()}"]
         environment = {}
         if resources.constant_memory:
-            jvm_options += CONSTANT_MEMORY_OPTIONS
             environment["MALLOC_ARENA_MAX"] = "2"  # by default, glibc keeps up to eight memory pools per core
-        settings = {
+        settings = (CONSTANT_MEMORY_SETTINGS if resources.constant_memory else {}) | {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.driver.memory": f"{java.heap_bytes(resources.memory_bytes) >> 20}m",

@@ -174,9 +174,9 @@ def _card(
     if below:
         groups: dict[str, list[str]] = {}
         for result in below:
-            size = f"{show_rows(result.case.rows)} rows ({result.shortfall})"
-            groups.setdefault(f"{result.case.model}, {result.case.track}", []).append(size)
-        told = "; ".join(f"{name}, {', '.join(sizes)}" for name, sizes in groups.items())
+            failed = f"{result.case.model}, {result.case.track}, {' and '.join(result.failed_conditions)}"
+            groups.setdefault(failed, []).append(show_rows(result.case.rows))
+        told = "; ".join(f"{name}: {', '.join(sizes)} rows" for name, sizes in groups.items())
         limits.append(f"below target: {told}")
     return Card(name, str(about.get("version") or ""), bool(ended), strong, weak, facts, limits, _recipes(ended, found))
 

@@ -127,6 +127,12 @@ class Result:
         return any(record.quality is not None and not record.quality.reached_target for record in self.records)
 
     @property
+    def failed_conditions(self) -> list[str]:
+        """The conditions of the quality gate that any launch failed."""
+        failed = {name for record in self.records if record.quality for name in record.quality.failed_conditions}
+        return sorted(failed)
+
+    @property
     def shortfall(self) -> str:
         """Which conditions of the quality gate a launch failed and by how much, as text; empty if none did."""
         return gate.shortfall(record.quality for record in self.records if record.quality)

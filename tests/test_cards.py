@@ -75,7 +75,9 @@ def test_a_card_names_every_limit_with_the_error_that_was_seen():
         card(made, "spark").limits[0]
         == "mlp, 1 M rows, tuned: timeout in train: train took longer than the 60 s allowed"
     )
-    assert card(made, "h2o").limits[-1] == "below target: mlp, tuned, 1,000 rows (accuracy 0.7450, at least 0.9780)"
+    assert card(made, "h2o").limits[-1] == (
+        "below target: mlp, tuned, accuracy: 1,000 rows; logistic, tuned, log-loss: 1,000 rows"
+    )
     assert not any(one.framework == "baseline" for one in made)
 
 

@@ -108,7 +108,10 @@ def test_the_maximum_likelihood_fit_is_that_of_scikit_learn() -> None:
     theirs = linear_model.LogisticRegression(C=np.inf, tol=1e-6, max_iter=5000).fit(
         features[:5000].astype(np.float64), species[:5000]
     )
-    np.testing.assert_allclose(ours, theirs.predict_proba(test_features.astype(np.float64)), atol=0.01)
+    expected = theirs.predict_proba(test_features.astype(np.float64))
+    # Between separable classes the optimum is at infinity: a few flowers there have other probabilities.
+    assert np.mean(np.abs(ours - expected).max(axis=1) < 1e-3) > 0.999
+    assert scores.log_loss(test_species, ours) == pytest.approx(scores.log_loss(test_species, expected), rel=2e-3)
     assert scores.accuracy(test_species, ours.argmax(axis=1)) > 0.975
 
 
