@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters import digest, registry
+from benchmarks import conditions
 from tests.conftest import ROOT
 
 NAMES = sorted(registry.OURS)
@@ -121,3 +122,12 @@ def test_a_change_of_code_changes_the_digests_of_those_whose_training_it_decides
 def test_the_modules_that_do_not_matter_exist() -> None:
     for module in digest.NOT_TRAINING:
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
+
+
+def test_a_run_with_another_digest_is_measured_again_and_says_whose_code_has_changed() -> None:
+    earlier, now = (
+        {"frameworks": {"h2o": {"recipe_digest": known}}} for known in ("50bb", registry.recipe_digest("h2o"))
+    )
+    assert conditions.recipe_changed(earlier, now, "h2o") == ["the code that trains h2o has changed"]
+    assert conditions.recipe_changed(now, now, "h2o") == []
+    assert conditions.recipe_changed({}, now, "h2o") == []
