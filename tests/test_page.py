@@ -18,8 +18,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from benchmarks import runs
-from benchmarks.records import FILE
+from benchmarks import records, runs
+from benchmarks.records import Record
 from reports import load, page, verdict
 from reports.verdict import CLOCKS, Question
 from tests.test_reports import EVERYTHING, HOSTILE, make_run, record
@@ -226,8 +226,8 @@ def test_the_downloads_are_the_records(opened, report, folder):
             tab.get_by_role("button", name=name).click()
         assert download.value.suggested_filename == name
         found[name] = Path(download.value.path()).read_bytes().decode()
-    written = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
-    assert json.loads(found["records.json"]) == [{**record, "run": folder.name} for record in written]
+    written = [replace(one, run=folder.name) for one in records.read(folder)]
+    assert [Record.from_json(json.dumps(one)) for one in json.loads(found["records.json"])] == written
     assert found["results.csv"] == (folder / "results.csv").read_bytes().decode()
     assert len(list(csv.DictReader(io.StringIO(found["results.csv"])))) == len(written)
 
