@@ -16,22 +16,21 @@ class Schedule:
     epochs: int
 
 
-def schedule(model: str, rows: int, largest_batch: int = 2048, min_steps: int = 400) -> Schedule:
-    """Return a batch size and a number of epochs with at least `min_steps` steps, in two epochs if possible.
+def schedule(model: str, rows: int, steps: int = 1000, epochs: int = 4) -> Schedule:
+    """Return a batch size and a number of epochs that make about so many steps.
 
-    Networks make a quarter of the steps below 100,000 rows, where the quality gate is wider. Batches grow with the rows
-    from 2 million rows on.
+    Networks make a quarter of the steps below 100,000 rows, where the quality gate is wider. From 500,000 rows on, one
+    epoch is enough. The largest batch limits the memory: with more rows, the number of steps grows.
     """
     if rows < 100_000 and model != "logistic":
-        min_steps //= 4
-    batch_size = min(max(2 * rows // min_steps, 16), max(largest_batch, rows // 1000), LARGEST_BATCH, rows)
-    return Schedule(batch_size, -(-min_steps // (rows // batch_size)))
+        steps //= 4
+    if rows >= 500_000:
+        epochs = 1
+    batch_size = min(max(epochs * rows // steps, 16), LARGEST_BATCH, rows)
+    return Schedule(batch_size, -(-steps // (rows // batch_size)))
 
 
-def candidates(rows: int) -> list[tuple[int, int]]:
-    """Return pairs of a batch size and a number of epochs for ./nox -s tune."""
-    if rows <= 10_000:
-        return list(product((64, 128, 256), (2, 5, 10)))
-    if rows <= 100_000:
-        return list(product((256, 512, 1024), (1, 2)))
-    return list(product((512, 1024, 2048, 4096), (1, 2)))
+def candidates(model: str, rows: int) -> list[Schedule]:
+    """Return schedules for ./nox -s tune."""
+    choices = product((500, 1000, 2000), (2, 4, 8) if rows < 500_000 else (1,))
+    return list(dict.fromkeys(schedule(model, rows, steps, epochs) for steps, epochs in choices))

@@ -131,7 +131,7 @@ class PyTorch(Adapter[Table, Net]):
             return Recipe(model, "DataLoader", batch_size=64, epochs=5, learning_rate=1e-3)
         if model == "logistic":
             return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
-        plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
         rate = 0.2 if model == "mlp" else 0.003
         return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
@@ -139,8 +139,8 @@ class PyTorch(Adapter[Table, Net]):
         rates = {"logistic": (0.03, 0.1), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         tolerances = (1e-2, 1e-3, 1e-4, 1e-5) if model == "logistic" else ()
         return [Recipe(model, "Newton", tolerance=tolerance, sample_rows=1 << 14) for tolerance in tolerances] + [
-            Recipe(model, "Adam", batch_size=batch_size, epochs=epochs, learning_rate=rate)
-            for batch_size, epochs in candidates(rows)
+            Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
+            for plan in candidates(model, rows)
             for rate in rates
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import sklearn
 import skops.io
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -23,7 +25,7 @@ from adapters.minibatch import candidates, schedule
 from adapters.skops_file import Model
 from datasets import store
 from datasets.store import Rows
-from datasets.streaming import InMemory, OnDisk, fill, load
+from datasets.streaming import BLOCK_ROWS, InMemory, OnDisk, fill, load
 
 Table = InMemory[NDArray[Any]] | OnDisk
 LARGEST_FULL_BATCH = 1 << 24
@@ -68,16 +70,16 @@ class ScikitLearn(Adapter[Table, Model]):
             return Recipe(model, "fit")
         if model == "logistic" and rows <= LARGEST_FULL_BATCH:
             return Recipe(model, "newton-cholesky", tolerance=1e-4, sample_rows=20_000)
-        # The learning rate does not decay, so the same quality requires smaller batches.
-        plan = schedule(model, rows, 256, 380) if model == "deep" else schedule(model, rows, 1024, 800)
-        rate = {"logistic": 0.01, "mlp": 0.03, "deep": 0.001}[model]
-        return Recipe(model, "partial_fit", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
+        # The learning rate decays in few steps, so the same quality requires more of them.
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows, 1600, 8)
+        rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.003}[model]
+        return Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
     def candidates(self, model: str, rows: int) -> list[Recipe]:
-        rates = {"logistic": (0.003, 0.01, 0.03), "mlp": (0.003, 0.01, 0.03), "deep": (0.0003, 0.001)}[model]
+        rates = {"logistic": (0.03, 0.1), "mlp": (0.03, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         in_batches = [
-            Recipe(model, "partial_fit", batch_size=batch_size, epochs=epochs, learning_rate=rate)
-            for batch_size, epochs in candidates(rows)
+            Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
+            for plan in candidates(model, rows)
             for rate in rates
         ]
         if model != "logistic":
@@ -95,8 +97,8 @@ class ScikitLearn(Adapter[Table, Model]):
         match recipe.algorithm:
             case "fit":
                 return self._fit(table, recipe, seed)
-            case "partial_fit":
-                return self._partial_fit(table, recipe, seed)
+            case "fit by blocks":
+                return self._fit_by_blocks(table, recipe, seed)
             case solver:
                 return self._fit_sample_first(table, recipe, solver)
 
@@ -130,25 +132,35 @@ class ScikitLearn(Adapter[Table, Model]):
         }
         return estimator
 
-    def _partial_fit(self, table: Table, recipe: Recipe, seed: int) -> MLPClassifier:
+    def _fit_by_blocks(self, table: Table, recipe: Recipe, seed: int) -> MLPClassifier:
+        """Train on one shuffled block after another. The learning rate decays along a cosine, from block to block."""
         # Without a hidden layer, the network is a multinomial logistic regression.
         network = MLPClassifier(
             HIDDEN.get(recipe.model, ()),
             alpha=0.0,
             batch_size=recipe.batch_size,
-            learning_rate_init=recipe.learning_rate,
             shuffle=False,  # the blocks are already shuffled
             random_state=seed,
+            max_iter=1,
+            warm_start=True,  # partial_fit would keep the first learning rate
         )
         scaler = StandardScaler()
-        for epoch in range(int(given(recipe.epochs))):
-            for number, (features, species) in enumerate(table.shuffled(seed + epoch)):
-                if epoch == number == 0:
+        epochs = int(given(recipe.epochs))
+        n_blocks, fitted = epochs * -(-len(table) // BLOCK_ROWS), 0
+        for epoch in range(epochs):
+            for features, species in table.shuffled(seed + epoch):
+                if not fitted:
                     scaler.fit(features)  # a random block represents all rows
-                network.partial_fit(scaler.transform(features), species, classes=range(3))
+                decay = (1 + np.cos(np.pi * min(1.0, (fitted + 0.5) / n_blocks))) / 2
+                network.set_params(learning_rate_init=given(recipe.learning_rate) * decay)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ConvergenceWarning)  # an iteration is one pass over a block
+                    network.fit(scaler.transform(features), species)
+                fitted += 1
         network.coefs_[0] /= scaler.scale_[:, None]
         network.intercepts_[0] -= scaler.mean_ @ network.coefs_[0]
-        network.recipe_ = recipe.settings() | {"streamed": isinstance(table, OnDisk)}
+        network.set_params(learning_rate_init=recipe.learning_rate)
+        network.recipe_ = recipe.settings() | {"decay": "cosine", "streamed": isinstance(table, OnDisk)}
         return network
 
     def predict(self, model: Model, table: Table) -> NDArray[np.int8]:

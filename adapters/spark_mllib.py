@@ -174,7 +174,7 @@ class Spark(Adapter[Table, Model]):
         if self.track == "default":
             return Recipe(model, algorithm)
         if model == "logistic":
-            return Recipe(model, algorithm, tolerance=1e-4)
+            return Recipe(model, algorithm, tolerance=1e-3 if rows < 10_000 else 1e-2)
         if rows < 100_000:
             # The quality gate is wider here, and more iterations would overfit.
             return Recipe(model, algorithm, tolerance=1e-4, max_iterations=20)
@@ -186,7 +186,7 @@ class Spark(Adapter[Table, Model]):
         own = self.recipe(model, rows)
         if model == "logistic":
             return [
-                *(replace(own, tolerance=tolerance) for tolerance in (1e-1, 1e-2, 1e-3, 1e-5, 1e-6)),
+                *(replace(own, tolerance=tolerance) for tolerance in (1e-1, 1e-2, 1e-3, 1e-4, 1e-6)),
                 *(replace(own, options={"maxBlockSizeInMB": size}) for size in (0.25, 4.0)),
             ]
         whole = replace(own, sample_rows=None, options={})

@@ -120,7 +120,7 @@ class TensorFlow(Adapter[Table, Model]):
             return Recipe(model, "fit", epochs=5)
         if model == "logistic":
             return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
-        plan = schedule(model, rows, 512, 190) if model == "deep" else schedule(model, rows)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
         rate = {"mlp": 0.2, "deep": 0.003}[model]
         return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
@@ -128,8 +128,8 @@ class TensorFlow(Adapter[Table, Model]):
         rates = {"logistic": (0.1, 0.2), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         tolerances = (1e-2, 1e-3, 1e-4, 1e-5) if model == "logistic" else ()
         return [Recipe(model, "Newton", tolerance=tolerance, sample_rows=1 << 14) for tolerance in tolerances] + [
-            Recipe(model, "Adam", batch_size=batch_size, epochs=epochs, learning_rate=rate)
-            for batch_size, epochs in candidates(rows)
+            Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
+            for plan in candidates(model, rows)
             for rate in rates
         ]
 
