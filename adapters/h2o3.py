@@ -97,7 +97,8 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         # A decaying rate ends closer to the optimum than ADADELTA, and equally close for every seed.
         options = once | {"adaptive_rate": False, "train_samples_per_iteration": -1}
         if model == "mlp":
-            epochs = max(1.0, (30_000 if rows < 100_000 else 300_000) / rows)
+            visits = 30_000 if rows < 10_000 else 100_000 if rows < 100_000 else 1_000_000
+            epochs = max(1.0, visits / rows)
             options |= {"rate_annealing": 3e-5}
             return Recipe(model, "deeplearning", epochs=epochs, learning_rate=0.03, options=options)
         epochs = max(1.0, (30_000 if rows < 100_000 else 200_000) / rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,12 @@ from adapters.minibatch import candidates, schedule
 from adapters.skops_file import Model
 from datasets import store
 from datasets.store import Rows
-from datasets.streaming import BLOCK_ROWS, InMemory, OnDisk, fill, load
+from datasets.streaming import InMemory, OnDisk, fill, load
 
 Table = InMemory[NDArray[Any]] | OnDisk
+PART_ROWS = 1 << 15
+"""Rows that are trained on with one learning rate, or up to twice as many."""
+
 LARGEST_FULL_BATCH = 1 << 24
 """Largest number of rows for which `logistic` is fitted to all rows at once. This needs several times their memory."""
 
@@ -71,7 +74,7 @@ class ScikitLearn(Adapter[Table, Model]):
         if model == "logistic" and rows <= LARGEST_FULL_BATCH:
             return Recipe(model, "newton-cholesky", tolerance=1e-4, sample_rows=20_000)
         # The learning rate decays in few steps, so the same quality requires more of them.
-        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows, 1600, 8)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
         rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.003}[model]
         return Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
@@ -133,7 +136,7 @@ class ScikitLearn(Adapter[Table, Model]):
         return estimator
 
     def _fit_by_blocks(self, table: Table, recipe: Recipe, seed: int) -> MLPClassifier:
-        """Train on one shuffled block after another. The learning rate decays along a cosine, from block to block."""
+        """Train on one part of the shuffled rows after another. The learning rate decays along a cosine."""
         # Without a hidden layer, the network is a multinomial logistic regression.
         network = MLPClassifier(
             HIDDEN.get(recipe.model, ()),
@@ -146,17 +149,17 @@ class ScikitLearn(Adapter[Table, Model]):
         )
         scaler = StandardScaler()
         epochs = int(given(recipe.epochs))
-        n_blocks, fitted = epochs * -(-len(table) // BLOCK_ROWS), 0
+        visits = 0
         for epoch in range(epochs):
-            for features, species in table.shuffled(seed + epoch):
-                if not fitted:
-                    scaler.fit(features)  # a random block represents all rows
-                decay = (1 + np.cos(np.pi * min(1.0, (fitted + 0.5) / n_blocks))) / 2
+            for features, species in _parts(table.shuffled(seed + epoch)):
+                if not visits:
+                    scaler.fit(features)  # a random part represents all rows
+                decay = (1 + np.cos(np.pi * (visits + len(features) / 2) / (epochs * len(table)))) / 2
                 network.set_params(learning_rate_init=given(recipe.learning_rate) * decay)
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", ConvergenceWarning)  # an iteration is one pass over a block
+                    warnings.simplefilter("ignore", ConvergenceWarning)  # an iteration is one pass over a part
                     network.fit(scaler.transform(features), species)
-                fitted += 1
+                visits += len(features)
         network.coefs_[0] /= scaler.scale_[:, None]
         network.intercepts_[0] -= scaler.mean_ @ network.coefs_[0]
         network.set_params(learning_rate_init=recipe.learning_rate)
@@ -217,6 +220,12 @@ def _labels(model: Model, features: NDArray[np.float32]) -> NDArray[Any]:
     else:
         labels = model.predict(features)
     return labels
+
+
+def _parts(blocks: Iterable[Rows]) -> Iterator[Rows]:
+    for features, species in blocks:
+        n_parts = max(1, len(features) // PART_ROWS)
+        yield from zip(np.array_split(features, n_parts), np.array_split(species, n_parts), strict=True)
 
 
 def _all_rows(table: Table) -> Rows:
