@@ -179,7 +179,7 @@ class Spark(Adapter[Table, Model]):
             # The quality gate is wider here, and more iterations would overfit.
             return Recipe(model, algorithm, tolerance=1e-4, max_iterations=20)
         # Most iterations run on a sample, where they are fast.
-        options = {"iterations_on_sample": 60}
+        options = {"iterations_on_sample": 100}
         return Recipe(model, algorithm, tolerance=1e-4, max_iterations=3, sample_rows=20_000, options=options)
 
     def candidates(self, model: str, rows: int) -> list[Recipe]:
@@ -197,11 +197,12 @@ class Spark(Adapter[Table, Model]):
                 for size in (128, 1024)
             ]
         return [
-            replace(whole, max_iterations=60),
+            replace(whole, max_iterations=100),
             *(
-                replace(own, max_iterations=most, sample_rows=sample)
+                replace(own, max_iterations=most, sample_rows=sample, options={"iterations_on_sample": on_sample})
                 for sample in (20_000, 50_000)
-                for most in (3, 5, 10)
+                for on_sample in (60, 100)
+                for most in (3, 10)
             ),
         ]
 
