@@ -7,6 +7,7 @@ import io
 import itertools
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -139,7 +140,9 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         else:
             start = _he(HIDDEN[recipe.model], seed) if settings.get("initial_weights") == "He" else {}
             estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[recipe.model]), seed=seed, **(settings | start))
-        estimator.train(x=list(FEATURES), y="species", training_frame=table)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Reached maximum number of iterations")  # as the recipe says
+            estimator.train(x=list(FEATURES), y="species", training_frame=table)
         for frame in itertools.chain(*start.values()):  # the model has copied them
             h2o.remove(frame)
         return estimator

@@ -186,7 +186,8 @@ class TensorFlow(Adapter[Table, Model]):
         mean, scale = _scaling(features)
 
         def likelihood(blocks: Callable[[], Iterable[Block]], weights: NDArray[np.float64]) -> Any:
-            sums = [_sums(x, y, mean, scale, tf.constant(weights, tf.float32)) for x, y in blocks()]
+            coefficients = tf.constant(weights, tf.float32)
+            sums = [[term.numpy() for term in _sums(x, y, mean, scale, coefficients)] for x, y in blocks()]
             n_rows, *totals = (np.sum(terms, axis=0, dtype=np.float64) for terms in zip(*sums, strict=True))
             return tuple(total / n_rows for total in totals)
 

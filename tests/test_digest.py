@@ -100,7 +100,7 @@ IN_BATCHES = {"scikit-learn", "pytorch-cpu", "pytorch-gpu", "tensorflow-cpu", "t
     [
         ("adapters/scikit_learn.py", "learning_rate=rate", "learning_rate=2 * rate", {"scikit-learn"}),
         ("adapters/minibatch.py", "LARGEST_BATCH = ", "LARGEST_BATCH = 2 * ", IN_BATCHES),
-        ("adapters/minibatch.py", "* rows // min_steps", "* rows // (min_steps + 1)", IN_BATCHES),
+        ("adapters/minibatch.py", "* rows // steps", "* rows // (steps + 1)", IN_BATCHES),
         ("adapters/newton.py", "MOST_ITERATIONS = ", "MOST_ITERATIONS = 2 * ", IN_BATCHES - {"scikit-learn"}),
         ("adapters/h2o_server.py", '"-nthreads"', '"-threads"', {"h2o"}),
         ("adapters/spark_jvm.py", '"spark.authenticate"', '"spark.other"', {"spark"}),
