@@ -64,7 +64,7 @@ FRAMEWORK = {
     "name": "nearest-centroid",
     "adapter": "NearestCentroid",  # the class below
     "modules": ["numpy"],  # what it imports
-    "requires": ["numpy"],  # what pip installs; the report shows the version of the first
+    "requires": ["numpy"],  # the packages to install; the report shows the version of the first
     "format": "JSON",  # what a model is saved as: change it, if you take another format
     "style": {"colour": "#7B4B94", "mark": "triangle-left"},
     "contract": {"models": ["logistic"], "floor": {"logistic": 0.9}, "streams": [], "has_blas": False},
