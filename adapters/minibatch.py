@@ -7,6 +7,8 @@ from itertools import product
 
 LARGEST_BATCH = 8192
 LARGE_STEPS = 1000
+FEW_STEPS = 200
+"""Steps on fewer than 1,000 rows. More would overfit them."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ def schedule(model: str, rows: int, steps: int = 1600, epochs: int = 8) -> Sched
     epoch of 1,000 steps is enough. The largest batch limits the memory: with more rows, the number of steps grows.
     """
     if rows < 100_000 and model != "logistic":
-        steps //= 4
+        steps = steps // 4 if rows >= 1_000 else FEW_STEPS
     if rows >= 500_000:
         steps, epochs = LARGE_STEPS, 1
     batch_size = min(max(epochs * rows // steps, 16), LARGEST_BATCH, rows)
