@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import stat
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from datasets.files import read_json, read_regular
 from errors import BadInput
 
 LAYERS = [4, *HIDDEN["mlp"], 3]
+N_WEIGHTS = sum((n + 1) * m for n, m in pairwise(LAYERS))
 COLUMNS = {
     "labelCol": "species",
     "predictionCol": "prediction",
@@ -116,9 +118,23 @@ def _check_stage(metadata: Metadata, kind: str, stage: Path) -> None:
     parameters = metadata["defaultParamMap"] | metadata["paramMap"]
     expected = KINDS[kind].fixed | {name: parameters[name] for name in NUMBERS & parameters.keys()}
     wrong = {name for name in NUMBERS & parameters.keys() if type(parameters[name]) not in (int, float)}
+    if kind == "MultilayerPerceptronClassifier" and _are_weights(parameters.get("initialWeights")):
+        del parameters["initialWeights"]  # of a network that was fitted to a sample first
     wrong |= {name for name in parameters | expected if parameters.get(name) != expected.get(name)}
     if wrong:
         raise ForeignModel(f"{stage} has parameters that `train` does not set: {', '.join(sorted(wrong))}")
+
+
+def _are_weights(value: Any) -> bool:
+    """Return whether a value is a dense vector of Spark with a finite number per weight."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"type", "values"}
+        and value["type"] == 1
+        and isinstance(value["values"], list)
+        and len(value["values"]) == N_WEIGHTS
+        and all(type(number) in (int, float) and math.isfinite(number) for number in value["values"])
+    )
 
 
 def _check_data(folder: Path) -> None:

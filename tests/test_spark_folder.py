@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,24 @@ class TestForgedFolders:
             (folder / model).mkdir()
             engine.save(engine.train(table, engine.recipe(model, 150), seed=0), folder / model)
         return folder
+
+    def test_a_network_that_was_fitted_to_a_sample_first_is_restored(
+        self, engine: Any, saved: Path, tmp_path: Path
+    ) -> None:
+        table = engine.load(saved / "flowers.parquet")
+        recipe = replace(engine.recipe("mlp", 150), sample_rows=100, options={"iterations_on_sample": 5})
+        trained = engine.train(table, recipe, seed=0)
+        engine.save(trained, tmp_path)
+        restored = engine.restore(tmp_path)
+        assert engine.describe(restored) == engine.describe(trained)
+        assert engine.predict(restored, table).tolist() == engine.predict(trained, table).tolist()
+
+        def nan(content: Any) -> None:
+            content["paramMap"]["initialWeights"]["values"][0] = float("nan")
+
+        metadata(tmp_path, nan, 1)
+        with pytest.raises(ForeignModel):
+            engine.restore(tmp_path)
 
     @pytest.mark.parametrize("forgery", FORGED)
     def test_a_forged_folder_is_rejected(self, engine: Any, saved: Path, forgery: str, tmp_path: Path) -> None:
