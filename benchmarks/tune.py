@@ -200,7 +200,9 @@ def table(trainings: pd.DataFrame) -> list[str]:
         trials = summary(group)
         own = trials[trials["in_use"]].iloc[0]
         others = trials[~trials["in_use"] & trials["passes"]].sort_values("seconds")
-        runner_up = f"{others.iloc[0]['recipe']} | {others.iloc[0]['seconds']:.3g}" if len(others) else "none | "
+        runner_up = "none | " if len(trials) > 1 else "not measured | "
+        if len(others):
+            runner_up = f"{others.iloc[0]['recipe']} | {others.iloc[0]['seconds']:.3g}"
         passes = "" if own["passes"] else ", **fails**"
         limit = f"{own['limit']:+.4f}" if np.isfinite(own["limit"]) else "accuracy only"
         cells = str(framework), str(model), f"{rows:,}", own["recipe"], f"{own['seconds']:.3g}"
