@@ -41,8 +41,8 @@ class ScikitLearn(Adapter[Table, Model]):
     `default`: the estimators with their defaults, in a Pipeline with a StandardScaler, as in
     https://scikit-learn.org/stable/getting_started.html. `logistic` therefore has an L2 penalty with C=1.
 
-    `tuned`: Newton's method, started from the optimum of a sample; for networks, `partial_fit` in larger batches on a
-    table that need not fit in memory. The coefficients include the scaling, which saves a step of each prediction.
+    `tuned`: Newton's method, started from the optimum of a sample; for networks, `fit` on one part after another of a
+    table that need not fit in memory, with a decaying learning rate. The coefficients include the scaling, which saves a step of each prediction.
     """
 
     serving = "the estimator, on an array of one row"
@@ -73,7 +73,6 @@ class ScikitLearn(Adapter[Table, Model]):
             return Recipe(model, "fit")
         if model == "logistic" and rows <= LARGEST_FULL_BATCH:
             return Recipe(model, "newton-cholesky", tolerance=1e-4, sample_rows=20_000)
-        # The learning rate decays in few steps, so the same quality requires more of them.
         plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
         rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.003}[model]
         return Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
