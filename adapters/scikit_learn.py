@@ -41,8 +41,9 @@ class ScikitLearn(Adapter[Table, Model]):
     `default`: the estimators with their defaults, in a Pipeline with a StandardScaler, as in
     https://scikit-learn.org/stable/getting_started.html. `logistic` therefore has an L2 penalty with C=1.
 
-    `tuned`: Newton's method, started from the optimum of a sample; for networks, `fit` on one part after another of a
-    table that need not fit in memory, with a decaying learning rate. The coefficients include the scaling, which saves a step of each prediction.
+    `tuned`: Newton's method, started from the optimum of a sample. Networks: `fit` on one part of the table after
+    another, with a decaying learning rate, so that the table need not fit in memory. The coefficients include the
+    scaling, which saves a step of each prediction.
     """
 
     serving = "the estimator, on an array of one row"
