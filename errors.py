@@ -16,7 +16,12 @@ class BadInput(ValueError):
     """Input of the user that is wrong. The message states the problem and the fix. A command exits with code 2."""
 
 
-def printable(text: str) -> str:
-    """Return text as one line without terminal escapes, because files and their names may contain any character."""
+def printable(text: str, keep: str = "") -> str:
+    """Return text without terminal escapes and control characters, as one line unless `keep` contains a newline.
+
+    Files and their names may contain any character. White space becomes a space, other characters a question mark.
+    """
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
-    return "".join(letter if letter.isprintable() else " " if letter.isspace() else "?" for letter in plain)
+    return "".join(
+        letter if letter.isprintable() or letter in keep else " " if letter.isspace() else "?" for letter in plain
+    )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
+
+ROOT = Path(__file__).resolve().parent
+"""The folder of this repository."""
 
 Answer = TypeVar("Answer")
 
@@ -38,9 +42,16 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {f"{library}_NUM_THREADS": str(threads) for library in libraries}
 
 
-def pin(cores: int) -> None:
-    """Restrict this process to the first `cores` of its usable cores, if the system supports that."""
-    probe(lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores]))
+def bound_cores(threads: int) -> list[int] | None:
+    """Return the cores to which `pin` binds a process, or None if the system cannot bind processes."""
+    usable = probe(lambda: os.sched_getaffinity(0))
+    return sorted(usable)[:threads] if usable else None
+
+
+def pin(threads: int) -> None:
+    """Bind this process to as many of its usable cores, if the system supports that."""
+    if cores := bound_cores(threads):
+        probe(lambda: os.sched_setaffinity(0, cores))
 
 
 def total_memory() -> int | None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from machine import ROOT
+
 PACKAGES = ("adapters", "datasets")
 """The folders whose modules an adapter may import."""
 

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from machine import ROOT
 
 KERNEL_KILLS = sys.platform == "linux"
 """Whether the kernel can kill a child when its parent dies."""

@@ -1,4 +1,4 @@
-"""python -m benchmarks: measures how the frameworks train and predict, case by case."""
+"""Measure how the frameworks train and predict, case by case: python -m benchmarks COMMAND."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if __name__ == "__main__":
     early.prepare()
 
 # isort: split
-import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -19,21 +18,17 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.live import Live
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 import commandline
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import adapter_files, environment, forecast, overhead, records, runner, straight, tune
-from benchmarks import compare as comparison
-from benchmarks.cases import PROFILES, Case, plan
-from benchmarks.gate import shortfall
-from benchmarks.received import shown
-from benchmarks.records import Record
-from benchmarks.runner import Order
-from benchmarks.supervisor import Limits
+from benchmarks.cases import PROFILES, Limits, Plan, plan
+from benchmarks.comparison import compare as comparison
+from benchmarks.run_folder import machine_facts, records
+from benchmarks.scheduling import adapter_files, forecast, run_folders, runner
+from benchmarks.scheduling.configuration import RunConfiguration
+from benchmarks.scheduling.progress import Terminal
+from benchmarks.tools import adapter_overhead, harness_overhead, tune
 from errors import WRONG_PATH, BadInput
 from interrupts import Ended
 from machine import usable_cores
@@ -51,10 +46,13 @@ def _names(what: str, names: Collection[str]) -> typer.models.OptionInfo:
     return option
 
 
-def _usable(threads: int) -> int:
-    if threads > CORES:
-        raise BadInput(f"--threads {threads}: this process may use {CORES} cores")
-    return threads
+def _threads(text: str) -> int:
+    """Return a number of threads. Raise an error for more than this process may use."""
+    if not text.isdecimal() or not int(text):
+        raise typer.BadParameter(f"{text!r} is not a number of threads; write 1 or {CORES}.")
+    if int(text) > CORES:
+        raise typer.BadParameter(f"{text} threads: this process may use {CORES} cores.")
+    return int(text)
 
 
 Profile = Annotated[str, typer.Option(parser=commandline.one_of("profile", tuple(PROFILES)), metavar="quick|full")]
@@ -63,16 +61,25 @@ AdapterFiles = Annotated[list[Path] | None, commandline.adapter_files(registry.a
 Models = Annotated[list[str] | None, _names("model", MODELS)]
 Rows = Annotated[
     list[int] | None,
-    typer.Option(parser=commandline.rows, metavar="N", help="150 (the real flowers), 10_000, 1e6. May be repeated."),
+    typer.Option(parser=commandline.rows, metavar="N", help="150 (the real flowers), 10_000 or 1e6. May be repeated."),
 ]
 Tracks = Annotated[list[str] | None, _names("track", TRACKS)]
 Launches = Annotated[
     int | None,
-    typer.Option(min=1, max=10**6, metavar="N", help="Processes for each case: 2 for quick, 3 for full if not given."),
+    typer.Option(
+        min=1,
+        max=10**6,
+        metavar="N",
+        help="Processes for each case. By default, quick launches cases again whose result is open; full launches 3.",
+    ),
 ]
 Threads = Annotated[
-    int,
-    typer.Option(min=1, callback=_usable, metavar="N", help="Cores a case may use; as many as there are if not given."),
+    list[int] | None,
+    typer.Option(
+        parser=_threads,
+        metavar="N",
+        help="Cores that a case is bound to. May be repeated. By default all cores; full also measures 1.",
+    ),
 ]
 Seed = Annotated[
     int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Seed of the synthetic flowers and of the training.")
@@ -87,13 +94,28 @@ def list_(
     rows: Rows = None,
     track: Tracks = None,
     launches: Launches = None,
-    threads: Threads = CORES,
+    threads: Threads = None,
     seed: Seed = 0,
     adapter: AdapterFiles = None,
 ) -> None:
-    """Show the cases that run would measure with the same choices and how long they would take, and run none."""
-    wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
-    forecast.show(wanted, None if launches else PROFILES[profile].time_budget_s, console)
+    """Show the cases that `run` would measure with the same options, and a forecast of their time."""
+    chosen = _plan(profile, framework, model, rows, track, launches, threads, seed)
+    forecast.show(chosen, None if launches else PROFILES[profile].time_budget_s, console)
+
+
+def _plan(
+    profile: str,
+    framework: list[str] | None,
+    model: list[str] | None,
+    rows: list[int] | None,
+    track: list[str] | None,
+    launches: int | None,
+    threads: list[int] | None,
+    seed: int,
+) -> Plan:
+    chosen = PROFILES[profile]
+    bound = threads or ([1, CORES] if chosen.single_thread else [CORES])
+    return plan(chosen, framework or (), model or (), rows or (), track or (), launches, bound, seed)
 
 
 @app.command()
@@ -101,7 +123,7 @@ def run(
     context: typer.Context,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="With --resume: the run to continue; the newest if not given."),
+        typer.Argument(metavar="[RUN]", help="With --resume: the run to continue. By default the newest."),
     ] = None,
     profile: Profile = "quick",
     framework: Frameworks = None,
@@ -109,12 +131,12 @@ def run(
     rows: Rows = None,
     track: Tracks = None,
     launches: Launches = None,
-    threads: Threads = CORES,
+    threads: Threads = None,
     time_limit: Annotated[
-        float, typer.Option(min=0.1, max=1e9, metavar="S", help="Seconds that one call of a phase may take.")
+        float, typer.Option(min=0.1, max=1e9, metavar="S", help="Seconds for one call of a phase.")
     ] = 600.0,
     case_limit: Annotated[
-        float, typer.Option(min=1.0, max=1e9, metavar="S", help="Seconds that a case may take in all.")
+        float, typer.Option(min=1.0, max=1e9, metavar="S", help="Seconds for a whole case.")
     ] = 3600.0,
     time_budget: Annotated[
         float | None,
@@ -122,8 +144,8 @@ def run(
             min=1.0,
             max=1e9,
             metavar="S",
-            help="Seconds after which no case gets a further launch; every case gets its first. 660 for quick, unless "
-            "--launches is given.",
+            help="Seconds after which no case gets another launch. Every case gets its first. By default "
+            f"{PROFILES['quick'].time_budget_s:g} for quick without --launches.",
         ),
     ] = None,
     memory_limit: Annotated[
@@ -131,62 +153,66 @@ def run(
         typer.Option(
             parser=commandline.size,
             metavar="8GiB",
-            help="Memory of a case, JVM included; 3/4 of the machine's if not given.",
+            help="Memory of a case, including its JVM. By default 3/4 of the machine's memory.",
         ),
     ] = None,
     rounds: Annotated[
         int,
         typer.Option(
-            min=1, max=10**6, metavar="N", help="Measured calls of a phase, while they take under half a second."
+            min=1,
+            max=10**6,
+            metavar="N",
+            help="Repeats of a phase whose calls are short. A call of 2 s is not repeated.",
         ),
     ] = 3,
     seed: Seed = 0,
     no_skip: Annotated[
-        bool, typer.Option("--no-skip", help="Also run sizes larger than one that ran out of time or memory.")
+        bool, typer.Option("--no-skip", help="Also measure sizes larger than one that ran out of time or memory.")
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A new folder for the run; one under reports/runs/ if not given.")
+        Path | None,
+        typer.Option(metavar="DIR", help="A new folder for the run. By default a folder under reports/runs/."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run: measure the cases that have no record yet.")
     ] = False,
     adapter: AdapterFiles = None,
 ) -> None:
-    """Measure every case in its own process, write its record as soon as it ends, then make the report.
+    """Measure each case in its own process, write its record at once, and make the report at the end.
 
-    quick: logistic and mlp on 150, 10,000 and 1,000,000 rows, tuned. full: 150 to 10,000,000 rows in steps of ten, all
-    models, both tracks. Options override the profile. Ctrl-C ends the running case, keeps all records and makes the
-    report of what there is; --resume then continues the run.
+    quick: logistic and mlp, tuned, on 150 to 1,000,000 rows, and on 10,000,000 where that fits into the time budget.
+    full: all models and tracks on 150 to 10,000,000 rows, with one thread and with all cores. Options override the
+    profile. Ctrl-C ends the running case, keeps all records and makes a report of them; --resume continues the run.
     """
     if resume:
         given = [name for name in context.params if _was_typed(context, name)]
-        if strange := [name for name in given if name not in ("resume", "folder", "adapter")]:
+        if others := [name for name in given if name not in ("resume", "folder", "adapter")]:
             raise BadInput(
-                f"--{strange[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
+                f"--{others[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
             )
-        folder = runner.resumed_folder(folder or Path("latest"))
-        order = Order.read(folder)
-        runner.check(order)
+        folder = run_folders.to_resume(folder or Path("latest"))
+        configuration = RunConfiguration.read(folder)
+        configuration.check()
     else:
         if folder:
             raise BadInput(f"{folder}: use --resume {folder} to continue a run, or --output {folder} to name a new one")
-        wanted = plan(PROFILES[profile], framework or (), model or (), rows or (), track or (), launches, threads, seed)
-        memory_limit = memory_limit or environment.default_memory_limit()
+        chosen = _plan(profile, framework, model, rows, track, launches, threads, seed)
+        memory_limit = memory_limit or machine_facts.default_memory_limit()
         budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
         limits = Limits(time_limit, memory_limit, case_limit, rounds)
-        order = Order(wanted, limits, not no_skip, budget_s, adapter_files.of(wanted.frameworks))
-        runner.check(order)
-        folder = runner.new_folder(output)
-    with runner.locked(folder):
+        configuration = RunConfiguration(chosen, limits, not no_skip, budget_s, adapter_files.of(chosen.frameworks))
+        configuration.check()
+        folder = run_folders.new(output)
+    with run_folders.locked(folder):
         if not resume:
-            runner.claim(folder, order)
+            run_folders.claim(folder, configuration)
         try:
-            _run_with_progress(folder, order)
+            _run_with_progress(folder, configuration)
         except Ended:
             with suppress(OSError):  # the terminal was closed
                 console.print(
                     "interrupted: the running case was ended and all records are kept. Continue with "
-                    f"./nox -s benchmark -- {order.resume_options(folder)}",
+                    f"./nox -s benchmark -- {configuration.resume_options(folder)}",
                     soft_wrap=True,
                 )
             _report(folder)  # here, where further signals are ignored
@@ -196,7 +222,8 @@ def run(
                 raise
             error.filename = error.filename or str(folder)
             error.strerror = (
-                f"{error.strerror}. All records are kept: correct this, then go on with {order.resume_options(folder)}"
+                f"{error.strerror}. All records are kept: correct this, then continue with "
+                f"{configuration.resume_options(folder)}"
             )
             raise
         report = _report(folder)
@@ -204,7 +231,7 @@ def run(
 
 
 def _report(folder: Path) -> int:
-    """Make the report in a process of its own, which Ctrl-C in the terminal does not reach; return its exit code."""
+    """Make the report in another process, which Ctrl-C in the terminal does not reach. Return its exit code."""
     return exit_with_parent.run("reports", [str(folder.resolve())], start_new_session=True).returncode
 
 
@@ -215,7 +242,10 @@ def compare(
     ],
     run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="After.")],
     phase: Annotated[
-        str, typer.Option(parser=commandline.one_of("phase", records.PHASES), metavar="NAME", help="Whose times.")
+        str,
+        typer.Option(
+            parser=commandline.one_of("phase", records.PHASES), metavar="NAME", help="Phase whose seconds are compared."
+        ),
     ] = "train",
     fail_on_slower: Annotated[
         float | None,
@@ -234,24 +264,25 @@ def overhead_(
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "10_000",  # type: ignore[assignment]
     launches: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for each model.")] = 3,
 ) -> None:
-    """Show what measuring itself costs, by a short run of the adapter that does next to nothing."""
-    wanted = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=CORES)
-    order = Order(wanted, Limits(600.0, environment.default_memory_limit()))
-    runner.check(order)
-    overhead.measure(order, _run_with_progress, console)
+    """Show the cost of measuring itself, by a short run of an adapter that does almost nothing."""
+    chosen = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=[CORES])
+    configuration = RunConfiguration(chosen, Limits(600.0, machine_facts.default_memory_limit()))
+    configuration.check()
+    harness_overhead.measure(configuration, _run_with_progress, console)
 
 
-@app.command("straight")
-def straight_(
+@app.command("adapter-overhead")
+def adapter_overhead_(
     framework: Annotated[
-        str, typer.Option(parser=commandline.one_of("framework", tuple(straight.STRAIGHT)), metavar="NAME")
+        str,
+        typer.Option(parser=commandline.one_of("framework", tuple(adapter_overhead.WITHOUT_ADAPTER)), metavar="NAME"),
     ],
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "1_000_000",  # type: ignore[assignment]
     rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Trainings of each, in turns.")] = 9,
-    threads: Threads = CORES,
+    threads: Annotated[int, typer.Option(parser=_threads, metavar="N", help="Cores to use.")] = str(CORES),  # type: ignore[assignment]
 ) -> None:
-    """Show what an adapter adds to its mlp recipe, by the same recipe written straight in the framework."""
-    straight.measure(framework, rows, rounds, threads, console)
+    """Show what an adapter adds to its mlp recipe, beside the same recipe written directly in the framework."""
+    adapter_overhead.measure(framework, rows, rounds, threads, console)
 
 
 @app.command("tune")
@@ -265,7 +296,7 @@ def tune_(
         typer.Option(parser=commandline.rows, metavar="N", help="1e3 to 1e6 if not given. May be repeated."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each candidate.")] = 3,
-    threads: Threads = CORES,
+    threads: Annotated[int, typer.Option(parser=_threads, metavar="N", help="Cores to use.")] = str(CORES),  # type: ignore[assignment]
     keep: Annotated[
         bool, typer.Option("--keep", help=f"Write the trainings into {tune.SWEEPS.name}/ and {tune.RECIPES.name}.")
     ] = False,
@@ -287,62 +318,10 @@ def _was_typed(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-class _Progress(runner.Watcher):
-    """Shows a run on the terminal: a line for each case that ended, and what the running one is doing."""
-
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
-        self._case = self._phase = ""
-        self._since = 0.0
-
-    def started(self, case: Case, launch: int) -> None:
-        self._case, self._phase = f"{case}, launch {launch}", ""
-
-    def phase(self, name: str | None) -> None:
-        now = time.monotonic()
-        if name and name != self._phase:
-            self._phase, self._since = name, now
-        self._bar.update(self._task, description=f"{self._case}: {self._phase} {now - self._since:.0f} s")
-
-    def ended(self, record: Record) -> None:
-        self._bar.console.print(_line(record), soft_wrap=True)
-        self._bar.advance(self._task)
-
-    def said(self, line: str) -> None:
-        self._bar.console.print(line, soft_wrap=True, markup=False)
-
-
-def _run_with_progress(folder: Path, order: Order) -> None:
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("launches"),
-        TimeElapsedColumn(),
-        console=console,
-    )
-    steps = order.plan.steps()
-    recorded = {(record.case, record.launch) for record in records.read(folder)}
-    task = bar.add_task("starting", total=len(steps), completed=sum(step in recorded for step in steps))
-    # Seldom, since drawing takes time from the cores that are being measured.
-    with Live(bar, console=console, refresh_per_second=1, transient=True):
-        runner.run(folder, order, _Progress(bar, task))
-
-
-def _line(record: Record) -> str:
-    """One ended case as a line of the terminal."""
-    colour = {"ok": "green", "unavailable": "dim", "unsupported": "dim", "skipped": "dim"}.get(record.outcome, "red")
-    text = f"[{colour}]{record.outcome:13}[/] {record.case!s:45} {record.launch}"
-    if record.outcome != "ok":
-        where = f"in {record.phase}: " if record.phase else ""
-        return text + escape(f" {where}{shown(record.reason or '')}")
-    train = sorted(record.phases["train"].seconds)
-    median = train[len(train) // 2]
-    text += f" train {median:.3g} s"
-    if (quality := record.quality) is not None:
-        missed = "" if quality.reached_target else f", below target: {shortfall([quality])}"
-        text += f", accuracy {quality.accuracy:.4f}{missed}"
-    return text
+def _run_with_progress(folder: Path, configuration: RunConfiguration) -> None:
+    terminal = Terminal(console, configuration, folder)
+    with terminal.shown():
+        runner.run(folder, configuration, terminal)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The matrix: what a case is, and which cases a run has."""
+"""Cases: the unit that is run, limited and recorded, and the cases that a run has."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
-from benchmarks.received import Count, Name, Rows, Seed
+from benchmarks.bounds import Bytes, Count, Limit, Name, Rows, Seed
 
 LARGEST_WARMUP = 100_000
-"""Rows of the first pass, in which everything is done for the first time: as many as the case's, up to these."""
+"""The cold pass has as many rows as the case, up to this number."""
 
 
 @dataclass(frozen=True, order=True)
 class Case:
-    """One framework trains one model on so many rows: the unit that is run, limited and recorded."""
+    """One framework trains one model on a number of rows with a number of threads."""
 
     framework: Name
     model: Name
@@ -31,54 +31,92 @@ class Case:
 
     @property
     def slug(self) -> str:
-        """The name of the case's folder, different for every case of a run; no name in it can lead elsewhere."""
+        """The name of the case's folder, which is unique in a run and cannot leave the folder of the run."""
         name = f"{self.framework}-{self.model}-{self.rows}-{self.track}-t{self.threads}-s{self.seed}"
         return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+    @property
+    def task(self) -> tuple[str, int, str, int, int]:
+        """What the frameworks are ranked in: all of the case but the framework."""
+        return self.model, self.rows, self.track, self.threads, self.seed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a case may use.
+
+    `time_s` limits one call of a phase, `case_s` the whole case, and `memory_bytes` all its processes together.
+    `rounds` is the largest number of repeats of a phase.
+    """
+
+    time_s: Limit
+    memory_bytes: Bytes
+    case_s: Limit = 3600.0
+    rounds: Count = 3
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a run measures when the command does not say otherwise."""
+    """The cases of a run whose command names none.
+
+    With a time budget, the run chooses the number of launches of each case (see `benchmarks.scheduling.launches`) and
+    measures `optional_rows` where the forecast fits. `single_thread` adds cases with one thread.
+    """
 
     models: Sequence[str]
     rows: Sequence[int]
     tracks: Sequence[str]
-    launches: int
+    launches: int | None = None
     time_budget_s: float | None = None
+    optional_rows: Sequence[int] = ()
+    single_thread: bool = False
 
 
 PROFILES = {
-    "quick": Profile(("logistic", "mlp"), (150, 10_000, 1_000_000), ("tuned",), 2, time_budget_s=660.0),
-    "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS, 3),
+    "quick": Profile(
+        ("logistic", "mlp"),
+        (150, 10_000, 100_000, 1_000_000),
+        ("tuned",),
+        time_budget_s=450.0,
+        optional_rows=(10_000_000,),
+    ),
+    "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS, 3, single_thread=True),
 }
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All cases of a run, and how many processes, or launches, each of them gets."""
+    """All cases of a run.
+
+    `launches` is the number of processes of each case, or None if the run chooses it. `optional_rows` are sizes that a
+    case gets only if its forecast fits the time budget.
+    """
 
     frameworks: tuple[Name, ...]
     models: tuple[Name, ...]
     rows: tuple[Rows, ...]
     tracks: tuple[Name, ...]
-    launches: Count = 1
-    threads: Count = 1
+    launches: Count | None = 1
+    threads: tuple[Count, ...] = (1,)
     seed: Seed = 0
+    optional_rows: tuple[Rows, ...] = ()
 
     def steps(self) -> list[tuple[Case, int]]:
-        """Each case with the number of its launch: all the first launches, smallest sizes first, then all the second.
+        """Return each case with the number of its launch: all first launches from small to large, then all second ones.
 
-        Within a size the order of frameworks rotates from model to model. So what the machine does meanwhile it does
-        to all of them, and the launches of a case tell what it does in the course of a run.
+        The order of the frameworks rotates within a size, so that a change of the machine's speed affects all of them.
         """
-        launches = range(1, self.launches + 1)
-        turns = itertools.product(launches, self.rows, self.tracks, self.models)
-        steps = []
-        for turn, (launch, rows, track, model) in enumerate(turns):
+        return [(case, launch) for launch in range(1, (self.launches or 1) + 1) for case in self._cases(launch)]
+
+    def _cases(self, launch: int) -> list[Case]:
+        turns = itertools.product(sorted({*self.rows, *self.optional_rows}), self.tracks, self.models, self.threads)
+        cases = []
+        per_launch = len({*self.rows, *self.optional_rows}) * len(self.tracks) * len(self.models) * len(self.threads)
+        for turn, (rows, track, model, threads) in enumerate(turns, start=(launch - 1) * per_launch):
             shift = turn % len(self.frameworks)
             for framework in self.frameworks[shift:] + self.frameworks[:shift]:
-                steps.append((Case(framework, model, rows, track, self.threads, self.seed), launch))
-        return steps
+                cases.append(Case(framework, model, rows, track, threads, self.seed))
+        return cases
 
 
 def plan(
@@ -88,16 +126,18 @@ def plan(
     rows: Sequence[int] = (),
     tracks: Sequence[str] = (),
     launches: int | None = None,
-    threads: int = 1,
+    threads: Sequence[int] = (1,),
     seed: int = 0,
 ) -> Plan:
-    """The plan of a profile, with what was chosen beside it in the place of its parts."""
+    """Return the plan of a profile, with the parts that the user has chosen instead."""
+    required = tuple(sorted(set(rows or profile.rows)))
     return Plan(
         tuple(dict.fromkeys(frameworks or registry.FRAMEWORKS)),
         tuple(dict.fromkeys(models or profile.models)),
-        tuple(sorted(set(rows or profile.rows))),
+        required,
         tuple(dict.fromkeys(tracks or profile.tracks)),
         launches or profile.launches,
-        threads,
+        tuple(sorted(set(threads))),
         seed,
+        () if rows else tuple(profile.optional_rows),
     )

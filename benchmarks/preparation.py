@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.bounds import Loss, Share
 from benchmarks.cases import LARGEST_WARMUP, Case
 from benchmarks.gate import Gate, Reference, gate
-from benchmarks.received import Loss, Share
 from datasets import cache, flowers, scores, store
 from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior

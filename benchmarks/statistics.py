@@ -1,8 +1,8 @@
-"""From raw values to numbers: medians with their intervals, ratios with theirs, and whether they can be trusted.
+"""Statistics of repeated measurements: medians and ratios with their intervals, and whether they are reliable.
 
-The values of a case come launch by launch. Rounds of one launch share its memory layout, its compiled code and the
-state of the machine, so they are more alike than launches are: the launch is what counts as one observation where
-there are several (Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
+Values are grouped by launch. Repeats of one launch share its memory layout, its compiled code and the state of the
+machine, so they differ less than launches do. With several launches, one launch is therefore one observation
+(Kalibera and Jones, Rigorous Benchmarking in Reasonable Time, ISMM 2013).
 """
 
 from __future__ import annotations
@@ -10,47 +10,48 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
+
+from benchmarks.units import show_seconds
 
 Launches = Sequence[Sequence[float]]
 
 LEVEL = 0.95
 RATIO_LEVEL = 0.99
-"""Of the interval of a ratio: as strict as asking that two 95 % intervals do not overlap."""
+"""Level of the interval of a ratio. It is as strict as two 95 % intervals that must not overlap."""
 
 RESAMPLES = 1_000
 SEED = 0
-"""Of the bootstrap: the same records make the same report."""
+"""Seed of the bootstrap, so that the same records give the same report."""
 
 NOISE_FLOOR = 0.05
-"""A smaller difference is called none, whatever its interval says: where code and data come to lie in memory moves
-times by some per cent, and all launches of a run may share that (Mytkowicz and others, Producing Wrong Data Without
-Doing Anything Obviously Wrong!, ASPLOS 2009)."""
+"""Smaller differences are ignored, whatever their interval: the layout of code and data in memory changes times by
+several per cent, and all launches of a run may share it (Mytkowicz and others, Producing Wrong Data Without Doing
+Anything Obviously Wrong!, ASPLOS 2009)."""
 
 LARGEST_EXPONENT = 300.0
-"""Of an interval, which says nothing long before: beyond 709, numbers overflow."""
+"""Limit for the logarithm of an interval's end. Above 709, numbers overflow."""
 
-# The rules of stability are those of pyperf's check.
+# The rules of stability are those of `pyperf check`.
 FEWEST = 3
 LARGEST_DEVIATION = 0.10
 LEAST_VARIANCE = 1e-6
-"""Of logarithms: launches that differ by less than 0.1 % do so by luck."""
+"""Of log seconds. Launches that differ by less than 0.1 % do so by chance."""
 CLOCK_REACH_S = 1e-3
-"""Below it, a single reading of the clock is mostly what else the machine did just then."""
+"""Below this, a single value mostly shows what else the machine did."""
 MANY = 100
 CLOCK_REACH_OF_MANY_S = 1e-5
-"""The median of MANY calls averages that out, as pyperf's loops do. What stays is the cost of a call and of reading the
-clock, up to 0.5 µs, which is NOISE_FLOOR of this."""
+"""The median of MANY calls averages that out, as the loops of pyperf do. The cost of a call and of reading the clock
+remains, up to 0.5 µs, which is NOISE_FLOOR of this."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The median of the launches' medians with its 95 % interval, which is None where there is one value only.
+    """The median of the launches' medians in seconds, with its 95 % interval, or None for a single value.
 
-    `unstable` says why the number is to be taken with care, its first word before a colon: "too few: ..." has not the
-    values for an interval, "too short: ..." is under the clock's reach, "noisy: ..." varies much.
+    `unstable` says why the number is not reliable: "too few: ..." for an interval, "too short: ..." for the clock, or
+    "noisy: ...". It is None for a reliable number.
     """
 
     median: float
@@ -64,16 +65,16 @@ class Estimate:
 
     @property
     def too_short(self) -> bool:
-        """Whether the median is under the clock's reach."""
+        """Whether the median is too short for the clock."""
         return self.median < _clock_reach(self.count, self.launches)
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times the first median the second is, with the 99 % interval, which is None where it has no ground.
+    """Ratio of the medians, b / a, with its 99 % interval, or None if there are too few values.
 
-    `unit` is what counted as one observation: "launches", or "rounds" where one side has a single launch. Rounds know
-    nothing of how launches differ, so their interval is too narrow for that.
+    `unit` is the observation: "launches", or "rounds" if one side has a single launch. Repeats within a launch do not
+    show how launches differ, so their interval is too narrow.
     """
 
     ratio: float
@@ -82,7 +83,7 @@ class Ratio:
     unit: str
 
     def differs(self, floor: float = NOISE_FLOOR) -> bool:
-        """Whether the interval excludes 1, and the ratio is farther from it than `floor`, up or down."""
+        """Return whether the interval excludes 1 and the ratio differs from 1 by more than `floor`."""
         if self.low is None or self.high is None:
             return False
         return not self.low <= 1 <= self.high and max(self.ratio, 1 / self.ratio) > 1 + floor
@@ -90,19 +91,17 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Spread:
-    """How far launches lie apart in general: the variance of their logarithms, and for how many degrees of freedom of
-    an own sample that knowledge stands."""
+    """The usual variance of log seconds between launches, and the degrees of freedom that this knowledge is worth."""
 
     variance: float
     freedom: float
 
 
 def estimate(values_by_launch: Launches) -> Estimate | None:
-    """What all launches of a case say about one number; None if they have no values.
+    """Return the median of a case over its launches and its 95 % bootstrap interval, or None without values.
 
-    The interval is a percentile bootstrap of launches, and of the rounds within each; of the rounds where there is one
-    launch. From 3 observations it is little more than the smallest and the largest, and holds the true median in some
-    75 of 100 cases only; to tell two numbers apart, ask for their `ratio`.
+    The bootstrap draws launches, and repeats within each of them. With 3 observations the interval is close to the
+    smallest and the largest, and contains the true median in about 75 of 100 cases. Compare two cases by `ratio`.
     """
     launches = _known(values_by_launch)
     if not launches:
@@ -122,7 +121,7 @@ def estimate(values_by_launch: Launches) -> Estimate | None:
 
 
 def percentiles(values_by_launch: Launches) -> tuple[float, float, float] | None:
-    """p50, p95 and p99 of all values; None if there are none."""
+    """Return p50, p95 and p99 of all values in seconds, or None without values."""
     launches = _known(values_by_launch)
     if not launches:
         return None
@@ -131,13 +130,12 @@ def percentiles(values_by_launch: Launches) -> tuple[float, float, float] | None
 
 
 def ratio(a_by_launch: Launches, b_by_launch: Launches, general: Spread | None = None) -> Ratio | None:
-    """The median of B over that of A; None if one has no values or took no time at all.
+    """Return the ratio of the medians, b / a, or None if a side has no values or a median of 0.
 
-    The interval is Student's, with pooled variance, on the logarithms, where a ratio is a difference: a bootstrap of
-    two or three launches would find differences in pure noise. It stands around the ratio of the medians, so the
-    variance of a median takes the place of that of a mean. So few launches may be alike by luck, which `general`, what
-    the launches of other cases do, makes up for (the moderated t of Smyth, Linear Models and Empirical Bayes Methods,
-    SAGMB 2004).
+    The interval is Student's t with pooled variance on log seconds, because a bootstrap of two or three launches finds
+    differences in pure noise. It uses the variance of a median, not of a mean. A few launches may be alike by
+    chance. `general`, the spread of other cases, corrects this (the moderated t of Smyth, Linear Models and Empirical
+    Bayes Methods, SAGMB 2004).
     """
     a, b = _known(a_by_launch), _known(b_by_launch)
     if not a or not b or _median(a) <= 0 or _median(b) <= 0:
@@ -153,9 +151,9 @@ def ratio(a_by_launch: Launches, b_by_launch: Launches, general: Spread | None =
 
 
 def spread(pairs: Sequence[tuple[Launches, Launches]]) -> Spread | None:
-    """What the launches of many cases, each on two sides, say of those of any: Smyth's estimate of their prior.
+    """Return the usual spread of launches in many pairs of cases: Smyth's estimate of the prior.
 
-    None from fewer than three cases with two launches.
+    Return None with fewer than three cases that have two launches.
     """
     from scipy import optimize, special
 
@@ -169,28 +167,10 @@ def spread(pairs: Sequence[tuple[Launches, Launches]]) -> Spread | None:
     variances, freedoms = (np.array(column, dtype=float) for column in zip(*samples, strict=True))
     logs = np.log(np.maximum(variances, LEAST_VARIANCE)) - special.digamma(freedoms / 2) + np.log(freedoms / 2)
     beyond_chance = logs.var(ddof=1) - special.polygamma(1, freedoms / 2).mean()
-    if beyond_chance <= special.polygamma(1, freedoms.sum() / 2):  # they vary as equal ones do by chance
+    if beyond_chance <= special.polygamma(1, freedoms.sum() / 2):  # no more than chance
         return Spread(math.exp(logs.mean()), freedoms.sum())
     half = optimize.brentq(lambda x: special.polygamma(1, x) - beyond_chance, 1e-3, freedoms.sum())
     return Spread(math.exp(logs.mean() + special.digamma(half) - math.log(half)), 2 * half)
-
-
-def show_seconds(value: float, digits: int = 2) -> str:
-    """Seconds for people: 1.2 s, 45 ms, 17 µs."""
-    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if value * factor >= 0.9995 or not value:
-            return f"{significant(value * factor, digits)} {unit}"
-    return f"{significant(value * 1e9, digits)} ns"
-
-
-def significant(value: float, digits: int) -> str:
-    """A number with so many significant digits, but never fewer than those before the point."""
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(value)))
-    # A half is rounded up, as people and browsers do.
-    text = f"{Decimal(value).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP):,}"
-    return text.rstrip("0").rstrip(".") if decimals else text
 
 
 def _known(values_by_launch: Launches) -> list[np.ndarray]:
@@ -198,7 +178,7 @@ def _known(values_by_launch: Launches) -> list[np.ndarray]:
 
 
 def _units(launches: Sequence[np.ndarray]) -> np.ndarray:
-    """The median of each launch."""
+    """Return the median of each launch."""
     return np.array([np.median(launch) for launch in launches])
 
 
@@ -207,7 +187,7 @@ def _median(launches: Sequence[np.ndarray]) -> float:
 
 
 def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
-    from scipy import stats  # here, since the supervisor's process is to stay small
+    from scipy import stats  # imported here because the supervisor must stay small
 
     random = np.random.default_rng(SEED)
     if len(launches) == 1:
@@ -217,7 +197,7 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
     drawn = np.array([np.median(random.choice(unit, (RESAMPLES, len(unit))), axis=1) for unit in launches])
 
     def median(chosen: np.ndarray, axis: int) -> np.ndarray:
-        """The median over the chosen launches, each with its rounds drawn anew."""
+        """Return the median over the chosen launches, each with its repeats drawn again."""
         medians: np.ndarray = np.median(drawn[chosen, random.integers(RESAMPLES, size=chosen.shape)], axis=axis)
         return medians
 
@@ -234,20 +214,20 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _half_width(logs: Sequence[np.ndarray], general: Spread | None) -> float:
-    """Half of the interval of the difference of two medians."""
+    """Return half the width of the interval of a difference of two medians."""
     from scipy import stats
 
     variance, freedom = _pooled(logs)
     if general:
         variance = (freedom * variance + general.freedom * general.variance) / (freedom + general.freedom)
         freedom += general.freedom
-    # A median of many varies by pi / 2 more than their mean does (Laplace); that of two is their mean.
+    # The variance of a median is pi / 2 times that of a mean (Laplace). The median of two values is their mean.
     per_side = sum((math.pi / 2 if len(side) > 2 else 1.0) / len(side) for side in logs)
     return float(stats.t.ppf((1 + RATIO_LEVEL) / 2, freedom) * math.sqrt(variance * per_side))
 
 
 def _pooled(sides: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The variance around the means of the sides, and its degrees of freedom."""
+    """Return the variance around the means of the sides, and its degrees of freedom."""
     freedom = sum(len(side) - 1 for side in sides)
     return sum(float(((side - side.mean()) ** 2).sum()) for side in sides) / freedom, float(freedom)
 
@@ -259,11 +239,11 @@ def _clock_reach(count: int, launches: int) -> float:
 def _unstable(launches: Sequence[np.ndarray]) -> str | None:
     values = np.concatenate(launches)
     if len(values) < FEWEST:
-        return f"too few: {len(values)} value{'s' * (len(values) > 1)}, and an interval wants {FEWEST}"
+        return f"too few: {len(values)} value{'s' * (len(values) > 1)}, and an interval needs {FEWEST}"
     median, reach = _median(launches), _clock_reach(len(values), len(launches))
     if median < reach:
-        return f"too short: {show_seconds(median)} is under the clock's reach of {show_seconds(reach)}"
-    # How much single calls of many vary is a result of its own, told in percentiles; their median is not noisy for it.
+        return f"too short: {show_seconds(median)}, and one reading of the clock needs {show_seconds(reach)}"
+    # The variation of many single calls is reported as percentiles. It does not make their median noisy.
     judged = _units(launches) if len(values) >= MANY * len(launches) else values
     deviation = judged.std(ddof=1) / judged.mean() if len(judged) > 1 else 0.0
     if deviation > LARGEST_DEVIATION:

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.received import is_number
-from benchmarks.runs import Run
-from benchmarks.statistics import show_seconds
-from reports.statistics import Result, median, results, show_memory, show_rows, show_throughput
+from benchmarks.run_folder.runs import Run
+from benchmarks.units import show_memory, show_rows, show_seconds, show_throughput
+from reports.results import Result, median, results
 from reports.styles import ordered
 from reports.verdict import FLOWERS, is_on_gpu, sentence
 
@@ -91,12 +90,10 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
         ]
         return sum(part for part in parts if part is not None) if None not in parts else None
 
-    def adoption(name: str) -> Callable[[Sequence[Result]], float | None]:
+    def install_cost(name: str) -> Callable[[Sequence[Result]], float | None]:
         def value(own: Sequence[Result]) -> float | None:
-            about = run.facts("frameworks").get(own[0].case.framework)
-            costs = about.get("adoption") if isinstance(about, dict) else None
-            number = costs.get(name) if isinstance(costs, dict) else None
-            return number if is_number(number) and not all(result.failure for result in own) else None
+            cost = run.environment.framework(own[0].case.framework).install_cost
+            return None if cost is None or all(result.failure for result in own) else getattr(cost, name)
 
         return value
 
@@ -110,9 +107,9 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
             lambda own: median(peak for result in at_size(own) if (peak := result.peak_memory_bytes)),
             show_memory,
         ),
-        Measure("disk, installed", adoption("megabytes"), lambda value: f"{value:,.0f} MB"),
-        Measure("packages", adoption("packages"), lambda value: f"{value:,.0f}"),
-        Measure("its adapter", adoption("adapter_lines"), lambda value: f"{value:,.0f} lines"),
+        Measure("disk, installed", install_cost("megabytes"), lambda value: f"{value:,.0f} MB"),
+        Measure("packages", install_cost("packages"), lambda value: f"{value:,.0f}"),
+        Measure("its adapter", install_cost("adapter_lines"), lambda value: f"{value:,.0f} lines"),
     ]
 
 
@@ -145,8 +142,7 @@ def _card(
             nearest = end(others)
             if end(value, nearest) == value and max(value / nearest, nearest / value) >= NOTABLE:
                 words.append(f"{measure.name}: {measure.show(value)}, and the next {measure.show(nearest)}")
-    about = run.facts("frameworks").get(name)
-    about = about if isinstance(about, dict) else {}
+    about = run.environment.framework(name)
     facts = [
         (measure.name, measure.show(value))
         for measure in measures
@@ -160,9 +156,11 @@ def _card(
     if sizes:
         smallest, largest = show_memory(min(sizes)), show_memory(max(sizes))
         facts.append(("a saved model", smallest if smallest == largest else f"{smallest} to {largest}"))
-    for key, called in (("format", "saves as"), ("distributed", "for many machines")):
-        if isinstance(about.get(key), str):
-            facts.append((called, about[key]))
+    facts += [
+        (called, value)
+        for called, value in (("saves as", about.format), ("for many machines", about.distributed))
+        if value
+    ]
     facts.append(("device", "GPU (CUDA)" if is_on_gpu(name, about) else "CPU"))
     largest_ended = max((result.case.rows for result in ended), default=None)
     if largest_ended:
@@ -178,7 +176,7 @@ def _card(
             groups.setdefault(failed, []).append(show_rows(result.case.rows))
         told = "; ".join(f"{name}: {', '.join(sizes)} rows" for name, sizes in groups.items())
         limits.append(f"below target: {told}")
-    return Card(name, str(about.get("version") or ""), bool(ended), strong, weak, facts, limits, _recipes(ended, found))
+    return Card(name, about.version or "", bool(ended), strong, weak, facts, limits, _recipes(ended, found))
 
 
 def _limit(result: Result) -> str:

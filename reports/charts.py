@@ -16,23 +16,10 @@ from typing import Any, cast
 import altair as alt
 import numpy as np
 
-from benchmarks.runs import Run
-from benchmarks.statistics import show_seconds
+from benchmarks.run_folder.runs import Run
+from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_throughput
+from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate
 from reports.scaling import REACH, Law
-from reports.statistics import (
-    DRIFT,
-    Probe,
-    Result,
-    median,
-    moved,
-    probes,
-    results,
-    show_estimate,
-    show_memory,
-    show_rows,
-    show_share,
-    show_throughput,
-)
 from reports.styles import Legend, Style, of_run, ordered
 from reports.verdict import FLOWERS, Contender, default_question, sentence
 
@@ -135,7 +122,7 @@ def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
             (
                 "train",
                 TRAIN_CAPTION + LAW_CAPTION * bool(laws),
-                train_chart(tuned, model, styles, run.time_limit, laws),
+                train_chart(tuned, model, styles, run.environment.settings.time_limit_s, laws),
             ),
             ("frontier", FRONTIER_CAPTION, frontier_chart(tuned, model, rows, styles)),
             ("accuracy", ACCURACY_CAPTION, accuracy_chart(tuned, model, styles)),

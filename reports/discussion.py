@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
-from benchmarks.statistics import show_seconds, significant
+from benchmarks.units import show_rows, show_seconds, show_share, significant
 from reports import scaling
+from reports.results import Result
 from reports.scaling import Interval, Law
-from reports.statistics import Result, show_rows, show_share
 from reports.verdict import FLOWERS, Contender, sentence
 
 LESSONS = ("out-of-memory", "timeout", "failed", "unsupported")

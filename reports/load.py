@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.received import shown
-from benchmarks.runs import Run, newest, read
+from benchmarks.bounds import shown
+from benchmarks.run_folder.runs import Run, newest, read
 
 
 def runs(folders: Sequence[Path] = ()) -> list[Run]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from benchmarks.received import shown
-from benchmarks.runs import Run
+from benchmarks.bounds import shown
+from benchmarks.run_folder.runs import Run
 from datasets.files import check_folder, read_json, write_json
 from errors import BadInput
 

@@ -15,13 +15,14 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from benchmarks.runs import Run
-from benchmarks.statistics import show_seconds
+from benchmarks.run_folder.environment import Machine
+from benchmarks.run_folder.runs import Run
+from benchmarks.units import show_memory, show_rows, show_seconds
 from reports import charts, discussion, output, raw, tables, verdict
 from reports.cards import Card, cards
 from reports.discussion import Topic
+from reports.results import DRIFT, Probe, median, moved, probes, results
 from reports.scaling import Law
-from reports.statistics import DRIFT, Probe, median, moved, probes, results, show_memory, show_rows
 from reports.styles import ordered
 from reports.tables import Table
 from reports.verdict import Answer, Contender, Question
@@ -56,7 +57,7 @@ class Part:
     tables: list[Table]
     care: list[tuple[str, str]]
     launches: str
-    adoption: Table | None
+    install_cost: Table | None
     recipes: list[Table]
     failures: list[tuple[str, str, str]]
     conditions: list[Table]
@@ -151,7 +152,7 @@ def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
         tables=[table for model in models for table in tables.measured(model, found)],
         care=tables.care(found),
         launches=tables.launches(found),
-        adoption=tables.adoption(run),
+        install_cost=tables.install_cost(run),
         recipes=tables.recipes(found),
         failures=tables.failures(run),
         conditions=tables.conditions(run),
@@ -161,8 +162,7 @@ def _part(run: Run, contenders: Sequence[Contender], prefix: str) -> Part:
 
 def _warnings(run: Run) -> list[str]:
     """What the run warns of, and whether its machine moved."""
-    warnings: list[str] = run.environment.get("warnings", [])
-    return warnings + _drift(probes(run.records))
+    return [*run.environment.warnings, *_drift(probes(run.records))]
 
 
 def _drift(found: Sequence[Probe]) -> list[str]:
@@ -188,18 +188,17 @@ def _percent(share: float) -> str:
 
 def _facts(run: Run) -> str:
     """Machine, threads, date and commit in one line, as far as they are known."""
-    machine, git = run.facts("machine"), run.facts("git")
-    memory = machine.get("memory_bytes")
-    cores = machine.get("usable_cores") or machine.get("cores")
+    machine, git = run.environment.machine or Machine(), run.environment.git
+    cores = machine.usable_cores or machine.cores
     threads = sorted({record.case.threads for record in run.records})
     known = [
-        machine.get("processor"),
+        machine.processor,
         f"{cores} cores" if cores else None,
-        show_memory(memory) if isinstance(memory, int) else None,
-        machine.get("system"),
+        show_memory(machine.memory_bytes) if machine.memory_bytes else None,
+        machine.system,
         f"{' or '.join(map(str, threads))} thread{'s' * (threads != [1])} for each framework" if threads else None,
-        str(run.environment.get("started") or "")[:16].replace("T", " "),
-        f"commit {str(git['commit'])[:10]}{' with changes' * bool(git.get('dirty'))}" if git.get("commit") else None,
+        (run.environment.started or "")[:16].replace("T", " "),
+        f"commit {git.commit[:10]}{' with changes' * git.dirty}" if git.commit else None,
     ]
     return " · ".join(str(fact) for fact in known if fact)
 

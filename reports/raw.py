@@ -12,9 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.records import PHASES, Harness, Memory, Quality, Record
-from benchmarks.runs import Run
-from reports.statistics import Result, median, median_seconds, peak_memory_bytes, results
+from benchmarks.run_folder.records import PHASES, Harness, Memory, Quality, Record
+from benchmarks.run_folder.runs import Run
+from reports.results import Result, median, median_seconds, peak_memory_bytes, results
 from reports.tables import SHOWN_PHASES
 
 
@@ -29,7 +29,7 @@ def results_csv(runs: Sequence[Run]) -> str:
     What ends in `_seconds` is the median of that launch. The median, interval, stability and percentiles are those of
     the case, over all its launches.
     """
-    nobody = Record("", Case("", "", 1), "")
+    nobody = Record("", Case("", "", 1), "ok")
     text = io.StringIO(newline="")
     table = csv.DictWriter(text, [*_launch_columns("", nobody), *_case_columns(Result(nobody.case, ()))])
     table.writeheader()

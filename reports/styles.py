@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from benchmarks.runs import Run
+from benchmarks.run_folder.runs import Run
 
 Style = tuple[str, str]
 """A colour and a mark of Vega-Lite: the name of a shape, or an SVG path."""
@@ -42,10 +42,9 @@ def ordered(frameworks: Iterable[str]) -> list[str]:
 
 def of_run(run: Run) -> dict[str, Style]:
     """Return the style of each framework that has records: ours, the one in the environment, or a spare one."""
-    about = run.facts("frameworks")
     styles = {}
     for name in ordered(record.case.framework for record in run.records):
-        own = about.get(name, {}).get("style")
+        own = run.environment.framework(name).style
         if name in STYLES:
             styles[name] = STYLES[name]
         elif own:

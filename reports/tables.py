@@ -5,25 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.received import is_number
-from benchmarks.records import Harness, Memory, Record
-from benchmarks.runs import Run
-from benchmarks.statistics import show_seconds
+from benchmarks.run_folder.environment import InstallCost
+from benchmarks.run_folder.records import Harness, Memory, Record
+from benchmarks.run_folder.runs import Run
+from benchmarks.units import show_memory, show_rows, show_seconds, show_share
 from reports.discussion import Crossing, round_rows, show_crossing
+from reports.results import Result, median, show_estimate, standings
 from reports.scaling import REACH, Law
-from reports.statistics import (
-    Result,
-    median,
-    show_estimate,
-    show_memory,
-    show_rows,
-    show_share,
-    standings,
-)
 from reports.styles import ordered
 from reports.verdict import SECONDS, Contender, sentence
 
@@ -229,22 +221,20 @@ def launches(found: Sequence[Result]) -> str:
     return f"Every case was launched {words} times, and the intervals hold how the launches differ."
 
 
-def adoption(run: Run) -> Table | None:
+def install_cost(run: Run) -> Table | None:
     """What it takes to begin with each framework: packages, disk, lines of its adapter, and the first cold start."""
     known = [record for record in run.records if record.first_prediction_seconds is not None]
     rows = min((record.case.rows for record in known), default=0)
-    about = run.facts("frameworks")
     lines = []
     for name in ordered(record.case.framework for record in run.records):
-        costs = about[name].get("adoption") if isinstance(about.get(name), dict) else None
-        costs = costs if isinstance(costs, dict) else None
-        values = [costs.get(key) for key in ("packages", "megabytes", "adapter_lines")] if costs else [None] * 3
+        cost = run.environment.framework(name).install_cost or InstallCost()
+        values = [cost.packages, cost.megabytes, cost.adapter_lines]
         first = median(
             record.first_prediction_seconds or 0.0
             for record in known
             if record.case.framework == name and record.case.rows == rows
         )
-        words = [f"{value:,.0f}" if is_number(value) else UNKNOWN for value in values]
+        words = [UNKNOWN if value is None else f"{value:,.0f}" for value in values]
         lines.append([name, *words, _shown(show_seconds, first)])
     lines = [line for line in lines if any(word != UNKNOWN for word in line[1:])]
     columns = ["framework", "packages", "megabytes on disk", "lines of its adapter"]
@@ -289,18 +279,18 @@ def _which(group: Sequence[Record]) -> str:
 
 def conditions(run: Run) -> list[Table]:
     """How it was measured: whatever the environment of the run tells."""
-    frameworks = run.facts("frameworks")
+    environment = run.environment
     rows = [
-        [name, *(_word(about.get(key)) for key in ("version", "device", "reason"))]
-        for name, about in frameworks.items()
-        if isinstance(about, dict)
+        [name, *map(_word, (facts.version, facts.device, facts.reason))]
+        for name, facts in environment.frameworks.items()
     ]
     tables = [Table("Frameworks", ["framework", "version", "device", "why it is not available"], rows)] if rows else []
-    java = {"java": run.environment["java"]} if run.environment.get("java") else {}
+    settings = {name: value for name, value in asdict(environment.settings).items() if value is not None}
+    java = {"java": environment.java} if environment.java else {}
     for title, facts in (
-        ("Settings", run.facts("settings")),
+        ("Settings", settings),
         ("Machine", _machine(run)),
-        ("Packages", {**run.facts("packages"), **java}),
+        ("Packages", environment.packages | java),
     ):
         if facts:
             rows = [[name, _amount(name, value)] for name, value in facts.items()]
@@ -310,10 +300,11 @@ def conditions(run: Run) -> list[Table]:
 
 def _machine(run: Run) -> dict[str, Any]:
     """Return what is known of the machine; what the system did not say is unknown."""
+    if run.environment.machine is None:
+        return {}
     absent = {"memory_limit_bytes": "none"}
-    return {
-        name: absent.get(name, "unknown") if value is None else value for name, value in run.facts("machine").items()
-    }
+    facts = asdict(run.environment.machine)
+    return {name: absent.get(name, "unknown") if value is None else value for name, value in facts.items()}
 
 
 def _builds(run: Run) -> list[Table]:

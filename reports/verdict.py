@@ -8,25 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from benchmarks.cases import LARGEST_WARMUP
-from benchmarks.received import is_number
-from benchmarks.records import Record
-from benchmarks.runs import Run
-from benchmarks.statistics import NOISE_FLOOR, show_seconds
+from benchmarks.run_folder.environment import FrameworkFacts
+from benchmarks.run_folder.records import Record
+from benchmarks.run_folder.runs import Run
+from benchmarks.statistics import NOISE_FLOOR
+from benchmarks.units import show_memory, show_rows, show_seconds, show_share
 from reports import scaling
+from reports.results import Result, median, median_seconds, peak_memory_bytes, results
 from reports.scaling import Law
-from reports.statistics import (
-    Result,
-    median,
-    median_seconds,
-    peak_memory_bytes,
-    results,
-    show_memory,
-    show_rows,
-    show_share,
-)
 
 YES, NO, NOT_KNOWN = "yes", "no", "not known"
 SECONDS = 30.0
@@ -355,10 +346,8 @@ def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
     found: dict[int, Result] = {}
     for result in sorted(group, key=lambda result: (result.case.threads, -result.case.seed)):
         found[result.case.rows] = result  # of several numbers of threads or seeds: the most threads, the first seed
-    about: Any = run.facts("frameworks").get(case.framework)
-    about = about if isinstance(about, dict) else {}
-    megabytes = (about.get("adoption") or {}).get("megabytes") if isinstance(about.get("adoption"), dict) else None
-    limit: Any = run.facts("settings").get("memory_limit_bytes")
+    about = run.environment.framework(case.framework)
+    megabytes = about.install_cost.megabytes if about.install_cost else None
     whole = {
         rows: result
         for rows, result in found.items()
@@ -371,9 +360,9 @@ def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
         model=case.model,
         track=case.track,
         device="gpu" if is_on_gpu(case.framework, about) else "cpu",
-        megabytes=megabytes if is_number(megabytes) else None,
-        weight=f"{megabytes:,.0f} MB" if is_number(megabytes) else "",
-        memory_limit=limit if is_number(limit) else None,
+        megabytes=megabytes,
+        weight="" if megabytes is None else f"{megabytes:,.0f} MB",
+        memory_limit=run.environment.settings.memory_limit_bytes,
         sizes=tuple(size for rows in sorted(found) if (size := _recorded(run, found[rows]))),
         times={
             # A training below its target counts in no ranking, and in no law.
@@ -387,9 +376,9 @@ def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
     )
 
 
-def is_on_gpu(framework: str, about: dict[str, Any]) -> bool:
+def is_on_gpu(framework: str, about: FrameworkFacts) -> bool:
     """By what the environment of the run says of it, or else by its name."""
-    return about.get("device") == "cuda" or framework.endswith("-gpu")
+    return about.device == "cuda" or framework.endswith("-gpu")
 
 
 def _streams(result: Result) -> bool:
@@ -409,15 +398,15 @@ def _recorded(run: Run, result: Result) -> Size | None:
         return None
     if failure.outcome == "unavailable":
         return Size(rows, (NOT_KNOWN, told))
-    memory: Any = run.facts("settings").get("memory_limit_bytes")
+    memory, time_limit = run.environment.settings.memory_limit_bytes, run.environment.settings.time_limit_s
     # A whole case that took too long tells nothing about one of its phases.
     of_phase = (failure.reason or "").startswith(f"{failure.phase} took longer")
     clocks = [name for name, clock in CLOCKS.items() if failure.phase in clock.phases]
-    if failure.outcome == "timeout" and run.time_limit and of_phase and clocks:
-        limit = show_seconds(run.time_limit, 3)
+    if failure.outcome == "timeout" and time_limit and of_phase and clocks:
+        limit = show_seconds(time_limit, 3)
         words = f"{which}{failure.phase} was stopped after its {limit} at {show_rows(rows)} rows"
-        return Size(rows, times=dict.fromkeys(clocks, Span(run.time_limit, math.inf, words, stopped=True)))
-    if failure.outcome == "out-of-memory" and is_number(memory) and "CUDA" not in (failure.reason or ""):
+        return Size(rows, times=dict.fromkeys(clocks, Span(time_limit, math.inf, words, stopped=True)))
+    if failure.outcome == "out-of-memory" and memory and "CUDA" not in (failure.reason or ""):
         return Size(rows, memory=Span(memory, math.inf, f"{told} (at {show_rows(rows)} rows)", stopped=True))
     return Size(rows, (NO, told))
 

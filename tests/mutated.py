@@ -37,10 +37,10 @@ import commandline
 import datasets.__main__
 import datasets.maximum_likelihood
 import reports.__main__
-from benchmarks import environment
-from benchmarks.records import FILE
-from benchmarks.runner import Order
-from benchmarks.runs import ENVIRONMENT
+from benchmarks.run_folder import environment
+from benchmarks.run_folder.records import FILE
+from benchmarks.run_folder.runs import ENVIRONMENT
+from benchmarks.scheduling.runner import Order
 from datasets.files import write_json
 from tests.mutated_inputs import IRIS, KINDS, predictions
 from tests.test_received import ABOUT, RECORDS

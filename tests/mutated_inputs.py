@@ -22,11 +22,12 @@ import vl_convert
 
 import benchmarks.__main__
 from adapters import model_folder
-from benchmarks import runner, supervisor
 from benchmarks.preparation import ExactFit
-from benchmarks.records import FILE, SET_ASIDE
-from benchmarks.runner import ORDER
-from benchmarks.runs import ENVIRONMENT
+from benchmarks.run_folder.records import FILE, SET_ASIDE
+from benchmarks.run_folder.runs import ENVIRONMENT
+from benchmarks.scheduling import runner
+from benchmarks.scheduling.runner import ORDER
+from benchmarks.supervision import supervisor
 from datasets import cache, delimited, tables
 from datasets.files import read_json
 from errors import BadInput

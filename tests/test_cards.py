@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.runs import Run
+from benchmarks.run_folder.runs import Run
 from reports import cards, discussion, verdict
-from reports.statistics import results
+from reports.results import results
 from tests.test_page import ENVIRONMENT, growing
 from tests.test_reports import EVERYTHING, record
 

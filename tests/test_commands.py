@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from adapters import registry
-from benchmarks import records
+from benchmarks.run_folder import records
 from datasets.flowers import FEATURES, SPECIES
 from tests.conftest import ROOT, Command, missing, one_line
 

@@ -13,9 +13,10 @@ import typer
 from rich.console import Console
 
 import commandline
-from benchmarks import compare, runs
-from benchmarks.compare import FASTER, ONLY_A, ONLY_B, OTHER, SAME, SLOWER, UNLIKE
-from benchmarks.records import FILE, Case, Phase, Quality, Record, append
+from benchmarks.comparison import compare
+from benchmarks.comparison.compare import FASTER, ONLY_A, ONLY_B, OTHER, SAME, SLOWER, UNLIKE
+from benchmarks.run_folder import runs
+from benchmarks.run_folder.records import FILE, Case, Phase, Quality, Record, append
 from errors import BadInput
 
 ENVIRONMENT = {

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters import digest, registry
-from benchmarks import conditions
+from benchmarks.comparison import comparability
 from tests.conftest import ROOT
 
 NAMES = sorted(registry.OURS)
@@ -128,6 +128,6 @@ def test_a_run_with_another_digest_is_measured_again_and_says_whose_code_has_cha
     earlier, now = (
         {"frameworks": {"h2o": {"recipe_digest": known}}} for known in ("50bb", registry.recipe_digest("h2o"))
     )
-    assert conditions.recipe_changed(earlier, now, "h2o") == ["the code that trains h2o has changed"]
-    assert conditions.recipe_changed(now, now, "h2o") == []
-    assert conditions.recipe_changed({}, now, "h2o") == []
+    assert comparability.recipe_changed(earlier, now, "h2o") == ["the code that trains h2o has changed"]
+    assert comparability.recipe_changed(now, now, "h2o") == []
+    assert comparability.recipe_changed({}, now, "h2o") == []

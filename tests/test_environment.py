@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import environment
+from benchmarks.run_folder import environment
 from tests.conftest import ROOT
 
 Battery = namedtuple("Battery", "percent secsleft power_plugged")

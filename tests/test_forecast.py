@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import environment, records
 from benchmarks.cases import Case
-from benchmarks.forecast import HERE, forecast, walls
-from benchmarks.records import Record
+from benchmarks.run_folder import environment, records
+from benchmarks.run_folder.records import Record
+from benchmarks.scheduling.forecast import HERE, forecast, walls
 
 
 def case(rows: int, seed: int = 0) -> Case:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records
 from benchmarks.gate import Gate, Reference, gate, shortfall
-from benchmarks.records import Quality
+from benchmarks.run_folder import records
+from benchmarks.run_folder.records import Quality
 from tests.conftest import Command, missing
 
 REFERENCE = Reference(accuracy=0.98, log_loss=0.05)

@@ -19,10 +19,11 @@ import pytest
 
 from adapters import registry
 from adapters.base import Resources
-from benchmarks import preparation, supervisor
+from benchmarks import preparation
 from benchmarks.cases import Case
-from benchmarks.records import Record
-from benchmarks.supervisor import Limits
+from benchmarks.run_folder.records import Record
+from benchmarks.supervision import supervisor
+from benchmarks.supervision.supervisor import Limits
 from datasets import store
 from datasets.flowers import real_flowers
 from tests import stranger

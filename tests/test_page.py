@@ -18,8 +18,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from benchmarks import records, runs
-from benchmarks.records import Record
+from benchmarks.run_folder import records, runs
+from benchmarks.run_folder.records import Record
 from reports import load, page, verdict
 from reports.verdict import CLOCKS, Question
 from tests.test_reports import EVERYTHING, HOSTILE, make_run, record

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from adapters import digest, plugins, registry
-from benchmarks import records, runs
-from benchmarks.runner import ORDER
+from benchmarks.run_folder import records, runs
+from benchmarks.scheduling.runner import ORDER
 from errors import BadInput
 from tests.conftest import ROOT, Command, one_line
 

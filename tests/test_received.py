@@ -14,9 +14,9 @@ import pytest
 import vl_convert
 from rich.console import Console
 
-from benchmarks import compare
-from benchmarks.records import FILE
-from benchmarks.runs import ENVIRONMENT
+from benchmarks.comparison import compare
+from benchmarks.run_folder.records import FILE
+from benchmarks.run_folder.runs import ENVIRONMENT
 from errors import BadInput
 from reports import charts, load, page, raw, terminal
 from tests.mutations import damaged

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from adapters import registry
-from benchmarks import records
 from benchmarks.cases import PROFILES, Case, plan
-from benchmarks.records import Harness, Memory, Phase, Quality, Record
-from benchmarks.runner import gave_up_before
+from benchmarks.run_folder import records
+from benchmarks.run_folder.records import Harness, Memory, Phase, Quality, Record
+from benchmarks.scheduling.runner import gave_up_before
 from errors import BadInput
 
 CASE = Case("spark", "mlp", 1_000_000, "tuned", 2, 0)

@@ -17,13 +17,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import runs
 from benchmarks.gate import Gate
-from benchmarks.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
-from benchmarks.runs import Run
+from benchmarks.run_folder import runs
+from benchmarks.run_folder.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
+from benchmarks.run_folder.runs import Run
+from benchmarks.units import show_memory, show_rows
 from errors import BadInput
 from reports import charts, load, page, styles, terminal
-from reports.statistics import moved, probes, results, show_estimate, show_memory, show_rows, standings
+from reports.results import moved, probes, results, show_estimate, standings
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = "</script><script>alert('gotcha')</script> | `tick` <!--"

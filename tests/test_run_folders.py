@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import preparation, records, runner
-from benchmarks.records import FILE, SET_ASIDE
-from benchmarks.runner import ORDER, Order
+from benchmarks import preparation
+from benchmarks.run_folder import records
+from benchmarks.run_folder.records import FILE, SET_ASIDE
+from benchmarks.scheduling import runner
+from benchmarks.scheduling.runner import ORDER, Order
 from errors import BadInput
 from reports import load, output
 from tests.conftest import ROOT, Command, one_line

@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks import records
-from benchmarks.records import SET_ASIDE, Record
+from benchmarks.run_folder import records
+from benchmarks.run_folder.records import SET_ASIDE, Record
 from tests.conftest import ROOT, Command, missing, one_line
 
 SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launches", "2"]

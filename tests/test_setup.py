@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 import machine
-from benchmarks import environment, processes
+from benchmarks.run_folder import environment
+from benchmarks.supervision import process_tree
 from tests.conftest import ROOT
 
 SHELL = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
@@ -183,8 +184,8 @@ def test_pages_count_in_full_where_the_shared_part_is_unknown(monkeypatch: pytes
         return Full()
 
     monkeypatch.setattr(psutil.Process, "memory_full_info", full)
-    monkeypatch.setattr(processes, "TELLS_SHARED", True)
-    member = processes.Member(psutil.Process())
+    monkeypatch.setattr(process_tree, "TELLS_SHARED", True)
+    member = process_tree.Member(psutil.Process())
     member.sample()
     assert member.memory_bytes > 1 << 20
 

@@ -13,10 +13,11 @@ import psutil
 import pytest
 
 from adapters.base import Resources
-from benchmarks import preparation, supervisor
+from benchmarks import preparation
 from benchmarks.cases import Case
-from benchmarks.records import PHASES
-from benchmarks.supervisor import Limits
+from benchmarks.run_folder.records import PHASES
+from benchmarks.supervision import supervisor
+from benchmarks.supervision.supervisor import Limits
 from tests import stranger
 from tests.conftest import missing
 

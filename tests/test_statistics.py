@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import pytest
 
-from benchmarks.statistics import NOISE_FLOOR, estimate, percentiles, ratio, show_seconds, spread
+from benchmarks.statistics import NOISE_FLOOR, estimate, percentiles, ratio, spread
+from benchmarks.units import show_seconds
 
 BETWEEN, WITHIN = 0.06, 0.03
 """Standard deviations of simulated noise, of launches and of the rounds of a launch, as shares of the time."""

@@ -13,11 +13,12 @@ import psutil
 import pytest
 
 from adapters import registry
-from benchmarks import preparation, supervisor
+from benchmarks import preparation
 from benchmarks.cases import Case
-from benchmarks.processes import TELLS_SHARED
-from benchmarks.records import PHASES, Record
-from benchmarks.supervisor import Limits
+from benchmarks.run_folder.records import PHASES, Record
+from benchmarks.supervision import supervisor
+from benchmarks.supervision.process_tree import TELLS_SHARED
+from benchmarks.supervision.supervisor import Limits
 from machine import usable_cores
 from tests.conftest import ROOT, missing
 
@@ -25,7 +26,7 @@ MIB = 1 << 20
 CASE = Case("baseline", "logistic", 150)
 BEGIN_TRAIN = """
 import os, pathlib, signal, subprocess, sys, time
-from benchmarks.journal import Journal
+from benchmarks.case_process.events import Journal
 journal = Journal(pathlib.Path(sys.argv[1]))
 journal.begin("train")
 """
@@ -258,9 +259,9 @@ def test_a_case_dies_with_its_supervisor(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from benchmarks import supervisor
+from benchmarks.supervision import supervisor
 from benchmarks.cases import Case
-from benchmarks.supervisor import Limits
+from benchmarks.supervision.supervisor import Limits
 folder = Path({str(tmp_path)!r}) / "case"
 supervisor.run(Case("scikit-learn", "mlp", 4_000_000), Limits(600, {2048 * MIB}), folder, "a run")
 """

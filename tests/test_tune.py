@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from adapters import registry
-from benchmarks import tune
-from benchmarks.environment import ROOT
+from benchmarks.run_folder.environment import ROOT
+from benchmarks.tools import tune
 
 SWEEP = """
 import sys
 from pathlib import Path
-from benchmarks import tune
+from benchmarks.tools import tune
 folder = Path(sys.argv[1])
 for rows in (1_000, 2_000):
     tune.keep(

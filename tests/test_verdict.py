@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.gate import Gate
-from benchmarks.records import Memory, Phase
-from benchmarks.runs import Run
+from benchmarks.run_folder.records import Memory, Phase
+from benchmarks.run_folder.runs import Run
 from reports import verdict
 from reports.verdict import NO, NOT_KNOWN, YES, Answer, Question
 from tests.test_reports import EVERYTHING, record

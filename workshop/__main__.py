@@ -34,11 +34,11 @@ from rich.markup import escape
 import commandline
 from adapters import registry
 from errors import BadInput
+from machine import ROOT
 from reports import load
 from reports.cards import cards
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 SOURCES = {
     "example1/example1": "example1",
     "exercise1/template1": "exercise1",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,26 +15,22 @@ from numpy.typing import NDArray
 from adapters import registry
 from adapters.base import Adapter, Resources
 from benchmarks import preparation
+from benchmarks.case_process.conftest import Engine
+from benchmarks.case_process.events import EventLog, ModelSaved, Scored
+from benchmarks.case_process.timing import Timer
 from benchmarks.cases import LARGEST_WARMUP, Case
-from benchmarks.journal import Journal
 from benchmarks.preparation import Inputs
-from benchmarks.records import Quality
+from benchmarks.run_folder.records import Quality
 from datasets import scores
 from datasets.flowers import real_flowers
 from datasets.synthetic import posterior
 
-Measure = Callable[..., None]
-"""The fixture `measure` in conftest.py."""
-
 COLD = ("load", "train", "predict_one", "predict", "save", "restore")
 WARM = ("load", "train", "predict", "predict_one", "save", "restore")
-ONE_FLOWER_ROUNDS = 200
-PHASE_BUDGET_S = 0.5
-"""Rounds of a phase go on until their number is reached or this much time is spent; there is always one."""
 
 
 class Pass:
-    """One pass of an adapter over one dataset: each phase as a call without arguments, leaving what the next needs."""
+    """One pass of an adapter over one dataset: each phase is a method without arguments that prepares the next one."""
 
     def __init__(self, adapter: Adapter[Any, Any], case: Case, rows: int, path: Path, folder: Path) -> None:
         self.adapter, self.case, self.path, self.folder = adapter, case, path, folder
@@ -63,7 +57,7 @@ class Pass:
         self.adapter.restore(self.folder)
 
     def before(self, phase: str) -> Callable[[], None]:
-        """What has to be put away ahead of each round of a phase, outside its time."""
+        """Return the preparation of each repeat of a phase, which is not timed."""
 
         def empty_folder() -> None:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -78,67 +72,60 @@ class Pass:
 
 
 @pytest.fixture(scope="module")
-def cold(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
+def cold(engine: Engine, case: Case, inputs: Inputs, folder: Path) -> Pass:
     return Pass(engine.adapter, case, min(case.rows, LARGEST_WARMUP), inputs.warmup, folder / "cold")
 
 
 @pytest.fixture(scope="module")
-def warm(engine: SimpleNamespace, case: Case, inputs: Inputs, folder: Path) -> Pass:
+def warm(engine: Engine, case: Case, inputs: Inputs, folder: Path) -> Pass:
     return Pass(engine.adapter, case, case.rows, inputs.train, folder / "model")
 
 
-def test_import(measure: Measure, engine: SimpleNamespace, case: Case, inputs: Inputs, journal: Journal) -> None:
+def test_import(measure: Timer, engine: Engine, case: Case, inputs: Inputs, events: EventLog) -> None:
     registry.hide_others(case.framework)
-
-    def work() -> None:
-        engine.adapter = registry.FRAMEWORKS[case.framework].create(case.track)
-
-    measure("import", work)
+    measure.once("import", lambda: engine.create(case.framework, case.track))
     if reason := engine.adapter.unsupported(case.model):
-        journal.write("error", outcome="unsupported", reason=reason)
+        events.fail("unsupported", reason)
         pytest.exit(f"unsupported: {reason}", returncode=0)
 
 
-def test_start(measure: Measure, engine: SimpleNamespace, resources: Resources) -> None:
-    measure("start", lambda: engine.adapter.start(resources))
+def test_start(measure: Timer, engine: Engine, resources: Resources) -> None:
+    measure.once("start", lambda: engine.adapter.start(resources))
 
 
 @pytest.mark.parametrize("phase", COLD)
-def test_cold(phase: str, measure: Measure, cold: Pass) -> None:
-    measure(phase, getattr(cold, phase), cold.before(phase), cold=True)
+def test_cold(phase: str, measure: Timer, cold: Pass) -> None:
+    measure.cold(phase, getattr(cold, phase), cold.before(phase))
     if phase == COLD[-1]:
         cold.release()
 
 
 @pytest.mark.parametrize("phase", WARM)
-def test_warm(phase: str, measure: Measure, warm: Pass, pytestconfig: pytest.Config) -> None:
-    if phase == "predict_one":  # its slowest calls are of interest, so the number of calls does not depend on time
-        rounds, budget_s = ONE_FLOWER_ROUNDS, math.inf
+def test_warm(phase: str, measure: Timer, warm: Pass) -> None:
+    if phase == "predict_one":
+        measure.one_flower(warm.predict_one)
     else:
-        rounds, budget_s = pytestconfig.option.rounds, PHASE_BUDGET_S
-    measure(phase, getattr(warm, phase), warm.before(phase), rounds, budget_s)
+        measure.repeated(phase, getattr(warm, phase), warm.before(phase))
 
 
-def test_quality(case: Case, inputs: Inputs, warm: Pass, journal: Journal, pytestconfig: pytest.Config) -> None:
-    """Writes down the recipe as it ran, and scores the model on flowers that it has not seen.
+def test_quality(case: Case, inputs: Inputs, warm: Pass, events: EventLog, pytestconfig: pytest.Config) -> None:
+    """Log the recipe as it ran, and score the model on unseen flowers.
 
-    Of the real flowers there are too few for that. Cross-validation then scores the recipe, and not this very model,
-    so that once a run is enough.
+    There are too few real flowers for a test set. Cross-validation scores their recipe instead of this model, so the
+    first launch is enough.
     """
-    journal.begin("quality")
+    events.begin("quality")
     adapter = warm.adapter
     size = sum(path.stat().st_size for path in warm.folder.rglob("*") if path.is_file())
     first = pytestconfig.option.launch == 1
-    build = adapter.build() if first else {}
-    journal.write(
-        "model", recipe=adapter.describe(warm.model) | {"predict_one": adapter.serving}, build=build, model_bytes=size
-    )
+    recipe = adapter.describe(warm.model) | {"predict_one": adapter.serving}
+    events.write(ModelSaved(time.monotonic(), recipe, adapter.build() if first else {}, size))
     if inputs.test or first:
-        _score(case, inputs.test, warm, journal)
-    journal.end([])
+        events.write(Scored(time.monotonic(), _score(case, inputs.test, warm)))
+    events.end([])
 
 
-def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
+def _score(case: Case, test: Path | None, warm: Pass) -> Quality:
     adapter = warm.adapter
     bayes: dict[str, float] = {}
     if test:
@@ -151,12 +138,12 @@ def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
     else:
         species, probabilities = _cross_validate(adapter, case, warm.folder.parent)
     if not np.isfinite(probabilities).all():
-        raise ValueError("the model predicts probabilities that are no numbers: its training diverged")
-    # The contract tests hold that the class a framework predicts is the one with the largest probability.
+        raise ValueError("the training diverged: the model predicts probabilities that are not numbers")
+    # The contract tests check that the predicted class is the one with the largest probability.
     accuracy, log_loss = scores.accuracy(species, probabilities.argmax(axis=1)), scores.log_loss(species, probabilities)
     gate = preparation.case_gate(case)
     failed, reference = gate.failed(accuracy, log_loss), gate.reference
-    quality = Quality(
+    return Quality(
         test_rows=len(species),
         accuracy=accuracy,
         log_loss=log_loss,
@@ -168,13 +155,12 @@ def _score(case: Case, test: Path | None, warm: Pass, journal: Journal) -> None:
         failed_conditions=failed,
         **bayes,
     )
-    journal.write("quality", **asdict(quality))
 
 
 def _cross_validate(
     adapter: Adapter[Any, Any], case: Case, folder: Path
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Species and class probabilities of the real flowers, each by a model that has not seen it."""
+    """Return the species and the class probabilities of the real flowers, each by a model that has not seen it."""
     truth, probabilities = [], []
     for train, test, species in preparation.folds(case.seed, folder):
         table, unseen = adapter.load(train), adapter.load(test)
@@ -186,5 +172,5 @@ def _cross_validate(
     return np.concatenate(truth), np.concatenate(probabilities)
 
 
-def test_close(measure: Measure, engine: SimpleNamespace) -> None:
-    measure("close", engine.adapter.close)
+def test_close(measure: Timer, engine: Engine) -> None:
+    measure.once("close", engine.adapter.close)

@@ -21,14 +21,14 @@ import pandas as pd
 
 from adapters import registry
 from adapters.base import MODELS, Adapter, Recipe, Resources
-from benchmarks import environment, preparation
+from benchmarks import preparation
 from benchmarks.cases import Case
-from benchmarks.environment import ROOT
 from benchmarks.gate import Gate
+from benchmarks.run_folder import machine_facts
 from datasets import scores
 from datasets.files import replace_file
 from errors import BadInput
-from machine import pin
+from machine import ROOT, pin
 
 RECIPES = ROOT / "adapters" / "RECIPES.md"
 SWEEPS = ROOT / "adapters" / "sweeps"
@@ -74,7 +74,7 @@ def sweep(
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
         if reason := adapter.unsupported(model):
             raise BadInput(f"{framework} does not do {model}: {reason}")
-        adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
+        adapter.start(Resources(threads, machine_facts.default_memory_limit(), Path(folder), row.device))
         for n_rows in rows:
             trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, report)
     return trials
@@ -138,7 +138,7 @@ def words(recipe: Recipe) -> str:
 
 def frame(framework: str, model: str, trials: Sequence[Trial]) -> pd.DataFrame:
     """Return a row per training, and one for each recipe that raised an error."""
-    machine = environment.machine()
+    machine = machine_facts.machine()
     rows = []
     for trial in trials:
         reference = trial.gate.reference
@@ -155,9 +155,9 @@ def frame(framework: str, model: str, trials: Sequence[Trial]) -> pd.DataFrame:
             "error": trial.error,
             "date": date.today().isoformat(),
             "version": registry.FRAMEWORKS[framework].version,
-            "python": machine["python"],
-            "processor": machine["processor"],
-            "cores": machine["usable_cores"],
+            "python": machine.python,
+            "processor": machine.processor,
+            "cores": machine.usable_cores,
         }
         values = list(zip(trial.seconds, trial.accuracies, trial.log_losses, strict=True)) or [(np.nan,) * 3]
         for seed, (seconds, accuracy, log_loss) in enumerate(values):

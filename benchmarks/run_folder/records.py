@@ -1,29 +1,46 @@
-"""Record: what one launch of a case left behind. Append-only JSON Lines, a line as soon as it ends.
+"""Records: what each launch of a case has left behind, one line of JSON per launch in records.jsonl.
+
+Later versions of irisbench read the files of earlier ones. History of the format:
 
 schema 1    the first
-schema 2    launches, the probe, memory and CPU of the JVM apart, the harness's own seconds, the framework's build
-schema 3    the quality gate on log-loss: reference, excess and limit, and the conditions that failed
+schema 2    launches, speed probe, memory and CPU of the JVM, seconds of the harness, build of the framework
+schema 3    the quality gate on log-loss: reference, excess, limit, and the conditions that failed
+schema 4    contention: CPU time of other programs, and how long the case waited for a core, by phase
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
+from benchmarks.bounds import (
+    Bytes,
+    Count,
+    Difference,
+    Excess,
+    Loss,
+    Name,
+    Rows,
+    Seconds,
+    Share,
+    Total,
+    parse,
+    shown,
+)
 from benchmarks.cases import Case
-from benchmarks.received import Bytes, Count, Difference, Excess, Loss, Name, Rows, Seconds, Share, parse, shown
 from datasets.files import read_regular, replace_file
 from errors import BadInput
 
-SCHEMA = 3
+SCHEMA = 4
 PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", "restore", "close")
-OUTCOMES = ("ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped")
+Outcome = Literal["ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Condition = Literal["accuracy", "log-loss"]
 """What the quality gate limits."""
 LONGEST_REASON = 10_000
@@ -31,14 +48,22 @@ LARGEST_FILE_BYTES = 2**28
 FILE = "records.jsonl"
 SET_ASIDE = "set-aside.jsonl"
 
+LARGEST_OTHERS_SHARE = 0.05
+"""A phase is flagged if other programs took a larger share of its cores. An idle system takes about 0.01."""
+
 
 @dataclass(frozen=True)
 class Phase:
-    """Raw values of one phase. `seconds` are the measured rounds, `warmup_seconds` the first time, on other data.
+    """Measurements of one phase.
 
-    `cpu_seconds` and `peak_memory_bytes` are the whole process tree's, seen from outside while the measured
-    rounds ran; `span_seconds` is the wall time of that same stretch, so that CPU over span is the threads used.
-    The `jvm_` values are Java's share of the CPU seconds and of the memory at its peak; the rest is Python's.
+    `seconds` has one value per repeat, and `warmup_seconds` the first call, which is on other data. The other values
+    cover all repeats together, seen from outside: CPU seconds and peak memory of the process tree, the part of the JVM
+    (`jvm_`), and the wall seconds (`span_seconds`), so `cpu_seconds / span_seconds` is the number of threads used.
+
+    Contention: `others_share` is the share of the case's cores that other programs and the hypervisor took.
+    `waited_seconds` is the time that the threads of the Python process were ready but waited for a core, and
+    `involuntary_switches` is how often they lost one. `pressure_seconds` is the time in which any process of the
+    machine waited. None means that the system does not say.
     """
 
     seconds: tuple[Seconds, ...] = ()
@@ -49,11 +74,25 @@ class Phase:
     jvm_cpu_seconds: Seconds | None = None
     jvm_memory_bytes: Bytes | None = None
     gpu_memory_bytes: Bytes | None = None
+    others_share: Share | None = None
+    waited_seconds: Seconds | None = None
+    involuntary_switches: Total | None = None
+    pressure_seconds: Seconds | None = None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether other programs took so much CPU time that the seconds are not reliable."""
+        return self.others_share is not None and self.others_share > LARGEST_OTHERS_SHARE
+
+
+def counted(phases: Sequence[Phase]) -> list[Phase]:
+    """Return the phases of several launches without the flagged ones, or all of them if all are flagged."""
+    return [phase for phase in phases if not phase.flagged] or list(phases)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that the process tree held: after `start`, after `load`, and at most during `train`."""
+    """Bytes of the process tree after `start`, after `load`, and the peak during `train`."""
 
     baseline_bytes: Bytes
     data_bytes: Bytes
@@ -62,11 +101,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Harness:
-    """Seconds of a case that were no phase's: with the phases' seconds and warm-ups they add up to the wall time.
+    """Seconds of a case outside its phases. With the seconds and warm-ups of the phases they add up to the wall time.
 
-    `startup` is Python's and pytest's until the first phase, `rounds` what measuring adds around the measured calls,
-    `scoring` the model's on unseen flowers, `between` the rest until the last phase, `shutdown` until the process is
-    gone.
+    `startup` is Python and pytest until the first phase, `rounds` the time around the repeats, `scoring` the scoring of
+    the model on unseen flowers, `between` the rest until the last phase, and `shutdown` the end of the process.
     """
 
     startup_seconds: Difference
@@ -78,12 +116,12 @@ class Harness:
 
 @dataclass(frozen=True)
 class Quality:
-    """How good the trained model is on rows that it has not seen, and whether it passes the quality gate.
+    """Quality of the trained model on unseen rows, and whether it passes the quality gate.
 
     `reached_target` is false if the model fails one of the conditions, which `failed_conditions` names. The reference
     is the maximum-likelihood fit for `logistic`, and Bayes for the networks; `log_loss_excess` is the log-loss above
     it, in nats. `log_loss_limit` is None where only the accuracy is limited. Bayes and reference values are None for
-    the real flowers. Records of schemas 1 and 2 know no condition but the accuracy.
+    the real flowers. Records of schemas 1 and 2 have the accuracy as their only condition.
     """
 
     test_rows: Rows
@@ -101,16 +139,17 @@ class Quality:
 
 @dataclass(frozen=True)
 class Record:
-    """What one launch of a case left behind. `phase` and `reason` say where and why when `outcome` is not ok.
+    """One launch of a case.
 
-    `started` is the time in UTC, ISO 8601; `probe_seconds` are those of a fixed piece of work just before, which show
-    how fast the machine was; `inferred_from` is the case for which this one was skipped; `build` is what the framework
-    says of its own build, in the first launch. Of the real flowers only the first launch is scored.
+    `phase` and `reason` say where and why it failed if `outcome` is not ok. `started` is a time in UTC, ISO 8601.
+    `probe_seconds` are the repeats of a fixed piece of work before the launch, which show the speed of the machine.
+    `inferred_from` is the case because of which this one was skipped. `build` describes the framework's build, in the
+    first launch. The real flowers are scored in the first launch only.
     """
 
     run: str
     case: Case
-    outcome: str
+    outcome: Outcome
     launch: Count = 1
     phase: Name | None = None
     reason: str | None = None
@@ -130,30 +169,28 @@ class Record:
     schema: int = SCHEMA
 
     def to_json(self) -> str:
-        """One line of JSON, without the line end."""
+        """Return one line of JSON, without a newline."""
         reason = self.reason and shown(self.reason)[:LONGEST_REASON]
         return json.dumps(asdict(self) | {"reason": reason}, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> Record:
-        """The record that `to_json` wrote; ValueError that says what is wrong if it is something else."""
+        """Return the record in a line that `to_json` wrote. Raise ValueError with the problem for other text."""
         values = parse(line)
         schema = values.get("schema") if isinstance(values, dict) else None
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-            raise ValueError(f"schema {schema}, and this irisbench reads schemas 1 to {SCHEMA}")
+            raise ValueError(f"schema {schema}; this irisbench reads schemas 1 to {SCHEMA}")
         try:
             record = msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise ValueError(str(error)) from None
-        if record.outcome not in OUTCOMES:
-            raise ValueError(f"outcome {record.outcome!r}")
         if unknown := values.keys() - record.__dataclass_fields__.keys():
             raise ValueError(f"unknown field {min(unknown)!r}")
         return _with_conditions(record)
 
 
 def _with_conditions(record: Record) -> Record:
-    """Return the record with the failed conditions of its gate, which older schemas do not hold."""
+    """Return the record with the failed conditions of its gate, which older schemas do not store."""
     quality = record.quality
     if quality is None or quality.reached_target != bool(quality.failed_conditions):
         return record
@@ -163,9 +200,12 @@ def _with_conditions(record: Record) -> Record:
 
 
 def append(folder: Path, record: Record) -> None:
-    """Adds the record to the run's file, and returns when it is on the disk. OSError if it does not fit there.
+    """Append a record to the file of a run, and return when it is on the disk.
 
-    Then the file is as it was before: no half of a record stays in it.
+    Raises
+    ------
+    OSError
+        The record does not fit on the disk. The file is then as before, without an incomplete record.
     """
     path = folder / FILE
     line = (record.to_json() + "\n").encode()
@@ -186,9 +226,9 @@ def append(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> Iterator[Record]:
-    """The records of a run in the order in which the cases ended; BadInput names a line that is none.
+    """Yield the records of a run in the order in which they were written. Raise BadInput for a line that is not one.
 
-    A last line without its end is no record yet, or was torn by a power cut: it is passed over.
+    A last line without a newline is skipped: it is being written, or a power failure cut it off.
     """
     *lines, _ = _text(folder).split("\n")
     for number, line in enumerate(lines, start=1):
@@ -197,18 +237,18 @@ def read(folder: Path) -> Iterator[Record]:
         except ValueError as error:
             problem = shown(" ".join(str(error).split()))
             raise BadInput(
-                f"{folder / FILE}, line {number} is no record ({problem}). Take the line out and try again"
+                f"{folder / FILE}, line {number} is not a record ({problem}). Delete the line and try again"
             ) from None
 
 
 def set_aside(folder: Path, stays: Callable[[Record], bool]) -> int:
-    """Moves the records that do not stay, and a torn last line, out of the run's file; returns how many moved.
+    """Move the records that do not stay, and an incomplete last line, into a second file. Return how many moved.
 
-    They are kept in a file beside it. The run's file is replaced as a whole, and last.
+    The file of the run is replaced as a whole, after the others are written.
     """
-    *lines, torn = _text(folder).split("\n")
+    *lines, incomplete = _text(folder).split("\n")
     kept = [line for line, record in zip(lines, read(folder), strict=True) if stays(record)]
-    moved = [line for line in lines if line not in kept] + [torn] * bool(torn)
+    moved = [line for line in lines if line not in kept] + [incomplete] * bool(incomplete)
     if moved:
         descriptor = os.open(folder / SET_ASIDE, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
         with open(descriptor, "w", encoding="utf-8") as file:
@@ -221,7 +261,7 @@ def _text(folder: Path) -> str:
     try:
         return read_regular(folder / FILE, LARGEST_FILE_BYTES).decode("utf-8-sig", "replace")
     except FileNotFoundError:
-        raise BadInput(f"{folder} is no run: it has no {FILE}. Runs are folders under reports/runs/") from None
+        raise BadInput(f"{folder} is not a run: it has no {FILE}. Runs are folders under reports/runs/") from None
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""How fast is the machine just now? A fixed piece of work before each case shows when it moved."""
+"""The speed of the machine: a fixed piece of work before each launch shows when it changes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ REPEATS = 5
 VALUES = 1 << 19
 
 
-def probe() -> tuple[float, ...]:
-    """Seconds of each of REPEATS runs of the same work, together about 0.2 s: arithmetic and sorting on one core."""
+def speed_probe() -> tuple[float, ...]:
+    """Return the seconds of REPEATS runs of the same arithmetic and sorting on one core, together about 0.2 s."""
     values = np.random.default_rng(0).random(VALUES)
     seconds = []
     for _ in range(REPEATS):

@@ -12,8 +12,9 @@ import numpy as np
 
 from benchmarks import gate, statistics
 from benchmarks.cases import Case
-from benchmarks.records import Memory, Phase, Record
-from benchmarks.statistics import Estimate, show_seconds, significant
+from benchmarks.run_folder.records import Memory, Phase, Record, counted
+from benchmarks.statistics import Estimate
+from benchmarks.units import show_seconds, significant
 
 MEMORY_PHASES = ("load", "train", "predict")
 SHORTEST_SPAN_S = 1.0
@@ -46,8 +47,8 @@ class Result:
         return [record.phases[name] for record in self.records if name in record.phases]
 
     def values(self, phase: str) -> tuple[tuple[float, ...], ...]:
-        """Seconds of the measured rounds of a phase, launch by launch."""
-        return tuple(own.seconds for own in self.phases(phase))
+        """Return the seconds of a phase by launch. Flagged launches do not count if there are others."""
+        return tuple(launch.seconds for launch in counted(self.phases(phase)))
 
     def seconds(self, phase: str) -> Estimate | None:
         """Seconds of a phase: median, interval, and whether to trust them."""
@@ -241,35 +242,11 @@ def _time(text: str | None) -> float | None:
         return None
 
 
-def show_memory(value: float) -> str:
-    """Bytes for people: 3.4 GiB, 512 MiB."""
-    for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
-        if value >= 1024**power:
-            return f"{significant(value / 1024**power, 2)} {unit}"
-    return f"{significant(value, 2)} B"
-
-
-def show_rows(value: int) -> str:
-    """A number of rows for people: 150, 10,000, 10 M."""
-    return f"{significant(value / 1e6, 4)} M" if 1_000_000 <= value < 1e10 else f"{value:,}"
-
-
-def show_share(value: float, digits: int = 4) -> str:
-    """An accuracy for people: 0.9817."""
-    return significant(value, digits)
-
-
 def show_estimate(found: Estimate) -> str:
-    """A median of seconds and, where there is more than one value, its interval: 1.2 s (1.1 – 1.4 s)."""
+    """Return a median in seconds with its interval, if it has one: 1.2 s (1.1 – 1.4 s)."""
     if found.low is None or found.high is None:
         return show_seconds(found.median)
     digits = 2 if show_seconds(found.low) != show_seconds(found.high) else 3
     median_, low, high = (show_seconds(value, digits) for value in (found.median, found.low, found.high))
     same_unit = low.split()[-1] == high.split()[-1]
     return f"{median_} ({low.split()[0] if same_unit else low} – {high})"
-
-
-def show_throughput(value: float) -> str:
-    """Rows in a second for people: 3.2 M rows/s, 45,000 rows/s."""
-    rounded = float(f"{value:.2g}")
-    return f"{significant(rounded / 1e6, 2)} M rows/s" if rounded >= 1e6 else f"{significant(rounded, 2)} rows/s"

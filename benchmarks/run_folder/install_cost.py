@@ -1,4 +1,4 @@
-"""What it costs to adopt a framework: the packages that come with it, their size, and the code that it took here."""
+"""What it costs to install a framework: its packages, their size, and the lines of its adapter."""
 
 from __future__ import annotations
 
@@ -8,63 +8,64 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from adapters import registry
+from benchmarks.run_folder.environment import InstallCost
+from machine import ROOT
 
-PYPROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+PYPROJECT = ROOT / "pyproject.toml"
 
 
-def cost(name: str) -> dict[str, Any] | None:
-    """Installed packages and megabytes (1e6 bytes) of a framework, and the lines of its adapter as `wc -l` counts them.
+def cost(name: str) -> InstallCost | None:
+    """Return the cost of a framework, or None if one of its packages is not installed.
 
-    None where a package is not installed. Java, which H2O and Spark need beside their packages, is not counted.
+    `adapter_lines` is counted as by `wc -l`. Java, which H2O and Spark also need, is not included.
     """
     row = registry.FRAMEWORKS[name]
     try:
-        installed = closure(_wanted(row))
+        installed = closure(_required_by(row))
         size = sum(megabytes(package) for package in installed)
     except PackageNotFoundError:
         return None
     lines = row.source.read_text().count("\n")
-    return {"packages": len(installed), "megabytes": round(size, 1), "adapter_lines": lines}
+    return InstallCost(len(installed), round(size, 1), lines)
 
 
-def closure(wanted: Iterable[str]) -> set[str]:
-    """The names of the packages that bring what is wanted, and of all that these require in turn."""
-    open_, seen = [Requirement(text) for text in wanted], set[tuple[str, frozenset[str]]]()
+def closure(requirements: Iterable[str]) -> set[str]:
+    """Return the names of the packages that satisfy some requirements, and of all packages that these require."""
+    open_, seen = [Requirement(text) for text in requirements], set[tuple[str, frozenset[str]]]()
     while open_:
         requirement = open_.pop()
         key = canonicalize_name(requirement.name), frozenset(requirement.extras)
         if key not in seen:
             seen.add(key)
-            open_ += _required(distribution(requirement.name), requirement.extras)
+            open_ += _dependencies(distribution(requirement.name), requirement.extras)
     return {package for package, _ in seen}
 
 
 @cache
 def megabytes(package: str) -> float:
-    """Size of a package's files. Byte code is left out: some installers compile it, others leave that to Python."""
+    """Return the size of a package's files. Byte code does not count: some installers compile it, others do not."""
     installed = distribution(package)
     record = csv.reader((installed.read_text("RECORD") or "").splitlines())
     files = [Path(str(installed.locate_file(line[0]))) for line in record if line and not line[0].endswith(".pyc")]
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
-def _wanted(row: registry.Framework) -> Sequence[str]:
+def _required_by(row: registry.Framework) -> Sequence[str]:
     if row.plugin:
         return row.plugin.requires
-    if row.group == "core":  # which holds what the harness itself needs, too
+    if row.group == "core":  # this group also has what the harness needs
         return [row.distribution]
-    wanted: list[str] = tomllib.loads(PYPROJECT.read_text())["dependency-groups"][row.group]
-    return wanted
+    group: list[str] = tomllib.loads(PYPROJECT.read_text())["dependency-groups"][row.group]
+    return group
 
 
-def _required(package: Distribution, extras: Iterable[str]) -> Iterator[Requirement]:
-    """What a package requires on this machine, with the extras that were asked for."""
+def _dependencies(package: Distribution, extras: Iterable[str]) -> Iterator[Requirement]:
+    """Yield the requirements of a package on this machine, including those of the given extras."""
     for text in package.requires or ():
         requirement = Requirement(text)
         marker = requirement.marker

@@ -1,6 +1,6 @@
-"""What an adapter adds: its tuned mlp recipe beside the same recipe written straight in the framework, in turns.
+"""Adapter overhead: the tuned mlp recipe of an adapter beside the same recipe written directly in the framework.
 
-Both read the same table and the same shuffled rows, and end with a model and with class codes.
+Both read the same rows, shuffle them, and return a model and class labels. They are measured in turns.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ from rich.table import Table
 
 from adapters import registry
 from adapters.base import Recipe, Resources, given
-from benchmarks import environment, preparation, statistics
-from benchmarks.statistics import show_seconds
+from benchmarks import preparation, statistics
+from benchmarks.run_folder import machine_facts
+from benchmarks.units import show_seconds
 from datasets import store
 from errors import BadInput
 from machine import pin
 
-Straight = Callable[[Path, Recipe, int], tuple[Callable[[], Any], Callable[[Any], Any]]]
+WithoutAdapter = Callable[[Path, Recipe, int], tuple[Callable[[], Any], Callable[[Any], Any]]]
 
 
 def scikit_learn(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
@@ -104,11 +105,11 @@ def pytorch(path: Path, recipe: Recipe, threads: int) -> tuple[Callable[[], Any]
     return train, predict
 
 
-STRAIGHT: dict[str, Straight] = {"scikit-learn": scikit_learn, "pytorch-cpu": pytorch}
+WITHOUT_ADAPTER: dict[str, WithoutAdapter] = {"scikit-learn": scikit_learn, "pytorch-cpu": pytorch}
 
 
 def measure(framework: str, rows: int, rounds: int, threads: int, console: Console) -> None:
-    """Trains and predicts by the adapter and without it, in turns, and prints the ratio."""
+    """Train and predict with the adapter and without it, in turns, and print the ratio of the medians."""
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
@@ -118,35 +119,35 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
     path = preparation.inputs(rows, 0).train
     seconds: dict[tuple[str, str], list[float]] = {}
 
-    def timed(phase: str, who: str, work: Callable[[], Any]) -> Any:
+    def timed(phase: str, variant: str, work: Callable[[], Any]) -> Any:
         gc.collect()
         began = time.perf_counter()
         result = work()
-        seconds.setdefault((phase, who), []).append(time.perf_counter() - began)
+        seconds.setdefault((phase, variant), []).append(time.perf_counter() - began)
         return result
 
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
-        adapter.start(Resources(threads, environment.default_memory_limit(), Path(folder), row.device))
+        adapter.start(Resources(threads, machine_facts.default_memory_limit(), Path(folder), row.device))
         table = adapter.load(path)
         recipe = adapter.recipe("mlp", rows)
-        train, predict = STRAIGHT[framework](path, recipe, threads)
-        ways: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
+        train, predict = WITHOUT_ADAPTER[framework](path, recipe, threads)
+        variants: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
             "adapter": (lambda: adapter.train(table, recipe, 0), lambda model: adapter.predict(model, table)),
-            "straight": (train, predict),
+            "direct": (train, predict),
         }
         for number in range(rounds + 1):
-            for who in sorted(ways, reverse=bool(number % 2)):
-                model = timed("train", who, ways[who][0])
-                timed("predict", who, partial(ways[who][1], model))
+            for variant in sorted(variants, reverse=bool(number % 2)):
+                model = timed("train", variant, variants[variant][0])
+                timed("predict", variant, partial(variants[variant][1], model))
             if not number:
-                seconds.clear()  # the first time compiles, and fills caches
-    shown = Table(title=f"{framework}, mlp, {rows:,} rows: beside the framework alone, {rounds} rounds")
-    for heading in ("", "adapter", "straight", "times as long"):
-        shown.add_column(heading, justify="right" if heading else "left")
+                seconds.clear()  # the first calls compile and fill caches
+    result = Table(title=f"{framework}, mlp, {rows:,} rows: adapter overhead, {rounds} trainings each")
+    for heading in ("", "adapter", "direct", "ratio"):
+        result.add_column(heading, justify="right" if heading else "left")
     for phase in ("train", "predict"):
-        own, straight = seconds[phase, "adapter"], seconds[phase, "straight"]
-        ratio = statistics.ratio([[value] for value in straight], [[value] for value in own])
+        with_adapter, direct = seconds[phase, "adapter"], seconds[phase, "direct"]
+        ratio = statistics.ratio([[value] for value in direct], [[value] for value in with_adapter])
         assert ratio
-        medians = (show_seconds(float(np.median(values))) for values in (own, straight))
-        shown.add_row(phase, *medians, f"{ratio.ratio:.3f} ({ratio.low:.3f} – {ratio.high:.3f})")
-    console.print(shown)
+        medians = (show_seconds(float(np.median(values))) for values in (with_adapter, direct))
+        result.add_row(phase, *medians, f"{ratio.ratio:.3f} ({ratio.low:.3f} – {ratio.high:.3f})")
+    console.print(result)

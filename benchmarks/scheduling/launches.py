@@ -1,0 +1,141 @@
+"""The rule for further launches: which case gets the next one, so that the time budget is spent where it matters.
+
+Every case gets one launch. Further launches go to cases whose result is open, in this order:
+
+1. flagged: other programs disturbed every launch so far
+2. doubtful: the case and one of its neighbours in the ranking could be in the other order
+3. noisy: its launches differ much
+4. single: it has fewer than three values
+
+Within a group, the case with the fewest launches comes first, then the one whose launch is the shortest. A case whose
+rank is clear gets no further launch, and neither does one that is known to be tied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import NormalDist, fmean, median
+
+from benchmarks.cases import Case
+from benchmarks.run_folder.records import Record, counted
+from benchmarks.statistics import FEWEST, LARGEST_DEVIATION, NOISE_FLOOR
+
+MOST_LAUNCHES = 10
+"""Per case. Cases that are nearly equal would use up the budget otherwise."""
+
+CLEAR = 0.01
+"""Two cases are in a clear order if the chance of the other order is smaller."""
+
+TIED_LEVEL = 0.95
+"""Two cases are tied if an interval of this level around their ratio lies within the noise floor."""
+
+USUAL_DEVIATION = 0.05
+USUAL_LAUNCHES = 4
+"""Before a run has second launches, the deviation between them is taken as if so many had shown it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a case: the median seconds of each launch, how many values they have, and their cost.
+
+    `launches` has the undisturbed launches, or all of them if `flagged`: every launch was disturbed. `count` is the
+    number of all launches, and `wall_seconds` the time that one takes.
+    """
+
+    launches: tuple[float, ...]
+    values: int
+    count: int
+    wall_seconds: float
+    flagged: bool = False
+
+
+def measured(records: Iterable[Record]) -> dict[Case, Measured]:
+    """Return what is known of each case whose launches all succeeded and reached their target."""
+    by_case: dict[Case, list[Record]] = {}
+    for record in records:
+        by_case.setdefault(record.case, []).append(record)
+    known = {}
+    for case, launches in by_case.items():
+        if any(record.outcome != "ok" or (record.quality and not record.quality.reached_target) for record in launches):
+            continue
+        trains = [record.phases["train"] for record in launches]
+        usable = counted(trains)
+        known[case] = Measured(
+            tuple(median(phase.seconds) for phase in usable),
+            sum(len(phase.seconds) for phase in usable),
+            len(launches),
+            median(record.wall_seconds or 0.0 for record in launches),
+            flagged=all(phase.flagged for phase in trains),
+        )
+    return known
+
+
+def next_case(known: Mapping[Case, Measured], seconds_left: float) -> Case | None:
+    """Return the case that gets the next launch, or None if no result is open or no launch fits into the time left."""
+    doubtful = _doubtful(known)
+    urgency: dict[Case, tuple[int, int, float]] = {}
+    for case, one in known.items():
+        if one.count >= MOST_LAUNCHES or one.wall_seconds > seconds_left:
+            continue
+        if one.flagged:
+            group = 1
+        elif case in doubtful:
+            group = 2
+        elif _deviation(one.launches) > LARGEST_DEVIATION:
+            group = 3
+        elif one.values < FEWEST:
+            group = 4
+        else:
+            continue
+        urgency[case] = group, one.count, one.wall_seconds
+    return min(urgency, key=lambda case: urgency[case], default=None)
+
+
+def _doubtful(known: Mapping[Case, Measured]) -> set[Case]:
+    """Return the cases whose order with a neighbour in their ranking is not clear."""
+    usual = _usual_variance([one.launches for one in known.values()])
+    rankings: dict[tuple[object, ...], list[Case]] = {}
+    for case in sorted(known, key=lambda case: median(known[case].launches)):
+        rankings.setdefault(case.task, []).append(case)
+    doubtful: set[Case] = set()
+    for ranking in rankings.values():
+        for a, b in pairwise(ranking):
+            if _is_open(known[a].launches, known[b].launches, usual):
+                doubtful |= {a, b}
+    return doubtful
+
+
+def _is_open(a: Sequence[float], b: Sequence[float], usual: float) -> bool:
+    """Return whether two cases are neither in a clear order nor tied, by a normal approximation of log seconds."""
+    difference = math.log(median(b) / median(a))
+    error = math.sqrt(_variance(a, usual) / len(a) + _variance(b, usual) / len(b))
+    if NormalDist().cdf(-difference / error) < CLEAR:
+        return False
+    half = NormalDist().inv_cdf((1 + TIED_LEVEL) / 2) * error
+    return difference + half > math.log(1 + NOISE_FLOOR)
+
+
+def _usual_variance(launches: Iterable[Sequence[float]]) -> float:
+    """Return the variance between launches of log seconds, pooled over all cases."""
+    squares, freedom = USUAL_LAUNCHES * USUAL_DEVIATION**2, USUAL_LAUNCHES
+    for values in launches:
+        squares += _squares(values)
+        freedom += len(values) - 1
+    return squares / freedom
+
+
+def _variance(values: Sequence[float], usual: float) -> float:
+    """Return the variance of one case, moderated by the usual one, since few launches may be alike by chance."""
+    return (USUAL_LAUNCHES * usual + _squares(values)) / (USUAL_LAUNCHES + len(values) - 1)
+
+
+def _squares(values: Sequence[float]) -> float:
+    logs = [math.log(value) for value in values]
+    return sum((one - fmean(logs)) ** 2 for one in logs)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return math.sqrt(_squares(values) / (len(values) - 1)) if len(values) > 1 else 0.0

@@ -1,0 +1,139 @@
+"""The progress of a run on the terminal: what runs, how far the run is, and the time left.
+
+On a terminal, the last line is updated. In a pipe, each case gets one line with a counter and the time left.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from benchmarks.bounds import shown
+from benchmarks.cases import Case
+from benchmarks.gate import shortfall
+from benchmarks.run_folder import records
+from benchmarks.run_folder.records import Record
+from benchmarks.scheduling import forecast, runner
+from benchmarks.scheduling.configuration import RunConfiguration
+from benchmarks.units import show_duration, show_seconds
+
+COLOURS = {"ok": "green", "unavailable": "dim", "unsupported": "dim", "skipped": "dim"}
+UPDATES_PER_SECOND = 1
+"""Few, because drawing takes time from the cores that are measured."""
+
+
+class TimeLeft:
+    """Forecasts the rest of a run from earlier runs, scaled by how long the launches of this run have taken."""
+
+    def __init__(self, configuration: RunConfiguration) -> None:
+        self._configuration = configuration
+        self._forecasts = forecast.forecasts(configuration.plan)
+        self._open = [step for step in configuration.plan.steps() if step[0].rows in configuration.plan.rows]
+        self._ratios: list[float] = []
+        self._began = time.monotonic()
+
+    def ended(self, record: Record) -> None:
+        if (record.case, record.launch) in self._open:
+            self._open.remove((record.case, record.launch))
+        expected = self._forecasts[record.case].seconds if record.case in self._forecasts else None
+        if expected and record.wall_seconds:
+            self._ratios.append(record.wall_seconds / expected)
+
+    def seconds(self) -> float | None:
+        """Return the forecast in seconds, or None if nothing is known of most of the open cases."""
+        known = [seconds for case, _ in self._open if (seconds := self._forecasts[case].seconds) is not None]
+        if len(known) < len(self._open) / 2:
+            return None
+        scale = statistics.median(self._ratios) if self._ratios else 1.0
+        typical = statistics.fmean(known) if known else 0.0
+        required = len(self._open) * (scale * typical + forecast.BETWEEN_CASES_S)
+        budget = self._configuration.time_budget_s
+        if budget is None:
+            return required
+        left = max(budget - (time.monotonic() - self._began), 0.0)
+        return max(required, left) if self._configuration.plan.launches is None else min(required, left)
+
+
+class Terminal(runner.Watcher):
+    """Shows a run: a line for each case that ended, and what the running one does."""
+
+    def __init__(self, console: Console, configuration: RunConfiguration, folder: Path) -> None:
+        self._console = console
+        recorded = list(records.read(folder))
+        self._time_left = TimeLeft(configuration)
+        for record in recorded:
+            self._time_left.ended(record)
+        done = {(record.case, record.launch) for record in recorded}
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
+        )
+        required = [step for step in configuration.plan.steps() if step[0].rows in configuration.plan.rows]
+        self._total, self._ended = len(required), sum(step in done for step in required)
+        self._task = self._bar.add_task("starting", total=self._total, completed=self._ended, left="")
+        self._printed: set[str] = set()
+        self._case = self._phase = ""
+        self._since = 0.0
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the running case during the block. Nothing is drawn if the output is piped."""
+        with Live(self._bar, console=self._console, refresh_per_second=UPDATES_PER_SECOND, transient=True):
+            yield
+
+    def started(self, case: Case, launch: int) -> None:
+        self._case, self._phase = f"{case}, launch {launch}", ""
+        if self._ended >= self._total:  # optional sizes and further launches
+            self._total = self._ended + 1
+            self._bar.update(self._task, total=self._total)
+
+    def phase(self, name: str | None) -> None:
+        now = time.monotonic()
+        if name and name != self._phase:
+            self._phase, self._since = name, now
+        self._bar.update(self._task, description=f"{self._case}: {self._phase} {now - self._since:.0f} s")
+
+    def ended(self, record: Record) -> None:
+        self._ended += 1
+        self._time_left.ended(record)
+        left = self._time_left.seconds()
+        words = f"about {show_duration(left)} left" if left else ""
+        self._bar.update(self._task, completed=self._ended, left=words)
+        line = describe(record)
+        if line in self._printed:  # an unavailable framework has the same line for all its cases
+            return
+        self._printed.add(line)
+        if not self._console.is_terminal:
+            line = escape(f"[{self._ended}/{self._total}] ") + line + (f" · {words}" if words else "")
+        self._console.print(line, soft_wrap=True)
+
+    def message(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+
+def describe(record: Record) -> str:
+    """Return one line of Rich markup about an ended launch."""
+    case, reason = record.case, escape(shown(record.reason or ""))
+    outcome = f"[{COLOURS.get(record.outcome, 'red')}]{record.outcome:13}[/]"
+    if record.outcome == "unavailable":
+        return f"{outcome} {case.framework}: {reason}"
+    if record.outcome == "unsupported":
+        return f"{outcome} {case.framework} {case.model}: {reason}"
+    text = f"{outcome} {case!s:45} {record.launch}"
+    if record.outcome != "ok":
+        return text + (f" in {record.phase}: " if record.phase else " ") + reason
+    text += f" train {show_seconds(statistics.median(record.phases['train'].seconds))}"
+    if (quality := record.quality) is not None:
+        text += f", accuracy {quality.accuracy:.4f}"
+        if not quality.reached_target:
+            text += f", below target: {shortfall([quality])}"
+    if record.phases["train"].flagged:
+        text += f", flagged: other programs took {record.phases['train'].others_share:.0%} of its cores"
+    return text

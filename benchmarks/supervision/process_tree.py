@@ -1,0 +1,212 @@
+"""A tree of processes seen from outside: its memory and CPU time, the load of its cores, and how it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+from machine import probe
+
+ADOPTS = sys.platform == "linux"
+"""Whether a process can become the parent of orphans."""
+
+TELLS_SHARED = Path("/proc/self/smaps_rollup").exists()
+"""Whether the system tells how much memory a process shares with others."""
+
+PRESSURE = Path("/proc/pressure/cpu")
+"""Linux's pressure stall information: how long any process has waited for a core."""
+
+GRACE_S = 0.7
+"""Seconds between TERM and KILL. With the searches before and after, a tree ends within 2 s."""
+
+LOOK_SHARE = 0.005
+"""Share of one core that expensive queries may use: the shared pages of each member, and the search for members."""
+
+Seen = TypeVar("Seen")
+
+
+class Rationed:
+    """Limits an expensive query to a small share of the time."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def __call__(self, query: Callable[[], Seen]) -> Seen | None:
+        """Return the result of `query`, or None if it is too early to run it again."""
+        began = time.monotonic()
+        if began < self._next:
+            return None
+        seen = query()
+        ended = time.monotonic()
+        self._next = ended + (ended - began) / LOOK_SHARE
+        return seen
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Resources of a tree at one moment: memory now, CPU seconds since its start. `jvm_` values are the part of Java.
+
+    `busy_seconds` is the CPU time that all programs and the hypervisor have taken from the cores of the case, and
+    `pressure_seconds` the time in which any program waited for any core; both count from boot.
+    """
+
+    time: float
+    memory_bytes: int = 0
+    cpu_seconds: float = 0.0
+    jvm_memory_bytes: int = 0
+    jvm_cpu_seconds: float = 0.0
+    gpu_memory_bytes: int = 0
+    busy_seconds: float = 0.0
+    supervisor_cpu_seconds: float = 0.0
+    pressure_seconds: float = 0.0
+
+
+@dataclass
+class Member:
+    """A process of a tree as last seen. `shared_bytes` is the part of its memory that is counted elsewhere."""
+
+    process: psutil.Process
+    cpu_seconds: float = 0.0
+    memory_bytes: int = 0
+    shared_bytes: int = 0
+    is_jvm: bool = False
+    query: Rationed = field(default_factory=Rationed)
+
+    def sample(self) -> None:
+        """Update CPU time and memory, as proportional set size: a page that n processes share counts 1/n in each.
+
+        The kernel needs long to compute that size for a large process. The shared part is therefore updated rarely,
+        and the resident size each time.
+        """
+        self.memory_bytes = 0
+        with contextlib.suppress(psutil.Error, OSError, ValueError), self.process.oneshot():
+            cpu = self.process.cpu_times()
+            self.cpu_seconds = cpu.user + cpu.system
+            self.is_jvm = self.process.name() == "java"
+            resident = self.process.memory_info().rss
+            # Every page counts in full if the system refuses the proportional size or returns 0.
+            if TELLS_SHARED and (full := self.query(lambda: probe(self.process.memory_full_info))) and full.pss:
+                self.shared_bytes = max(full.rss - full.pss, 0)
+            self.memory_bytes = max(resident - self.shared_bytes, 0)
+
+
+class Gpu:
+    """Memory in use on all NVIDIA GPUs, less what was in use before. Only one case runs at a time."""
+
+    def __init__(self) -> None:
+        import pynvml
+
+        pynvml.nvmlInit()
+        self._info = pynvml.nvmlDeviceGetMemoryInfo
+        self._devices = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        self._before = self._used()
+
+    def _used(self) -> int:
+        return sum(int(self._info(device).used) for device in self._devices)
+
+    def memory_bytes(self) -> int:
+        return max(self._used() - self._before, 0)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parent died, if the system supports it, so that none is lost."""
+    if ADOPTS:
+        pr_set_child_subreaper = 36
+        ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
+
+
+def busy_seconds(cores: Sequence[int]) -> float:
+    """Return the CPU seconds that these cores have worked since boot, steal time of a hypervisor included."""
+    times = psutil.cpu_times(percpu=True)
+    known = [times[core] for core in cores if core < len(times)]
+    return sum(
+        one.user + one.system + one.nice + one.irq + one.softirq + one.steal  # psutil counts guests in `user`
+        for one in known
+    )
+
+
+def pressure_seconds() -> float:
+    """Return the seconds since boot in which a process waited for a core, or 0 if the kernel does not say."""
+    return (probe(lambda: int(PRESSURE.read_text().split("total=")[1].split()[0])) or 0) / 1e6
+
+
+class Tree:
+    """A process and all its descendants, including those whose parent has ended."""
+
+    def __init__(self, pid: int, cores: Sequence[int] | None = None, gpu: Gpu | None = None) -> None:
+        """`cores` are those to which the tree is bound, or None if the system does not bind it."""
+        self._root = psutil.Process(pid)
+        self._supervisor = psutil.Process()
+        self._cores = cores
+        self._gpu = gpu
+        self._members = {self._root: Member(self._root)}
+        self._rationed = Rationed()
+
+    def _search(self) -> None:
+        """Add new members. A process that was seen once stays a member, also when its parent has ended."""
+        # Where orphans are adopted, all are descendants of this process. Elsewhere they are found through a member.
+        ancestors = [self._supervisor, *([] if ADOPTS else self._members)]
+        for ancestor in ancestors:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in _descendants(ancestor):
+                    if child not in self._members and not _older(child, self._root):
+                        self._members[child] = Member(child)
+
+    def sample(self, moment: float) -> Sample:
+        """Return the resources of the tree. Members that have ended keep the CPU seconds that were last seen."""
+        self._rationed(self._search)
+        members = self._members.values()
+        for member in members:
+            member.sample()
+        jvms = [member for member in members if member.is_jvm]
+        return Sample(
+            moment,
+            sum(member.memory_bytes for member in members),
+            sum(member.cpu_seconds for member in members),
+            sum(member.memory_bytes for member in jvms),
+            sum(member.cpu_seconds for member in jvms),
+            self._gpu.memory_bytes() if self._gpu else 0,
+            (probe(lambda: busy_seconds(self._cores or ())) or 0.0) if self._cores else 0.0,
+            time.process_time(),
+            pressure_seconds(),
+        )
+
+    def end(self) -> None:
+        """End every member: TERM first, KILL for those that ignore it. Return when none is left."""
+        for signal_all in (psutil.Process.terminate, psutil.Process.kill, psutil.Process.kill):
+            self._search()
+            alive = [process for process in self._members if process.is_running()]
+            for process in alive:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    signal_all(process)
+            if not psutil.wait_procs(alive, timeout=GRACE_S)[1]:
+                self._search()
+                if not any(process.is_running() for process in self._members):
+                    return
+
+
+def _descendants(ancestor: psutil.Process) -> list[psutil.Process]:
+    """Return the processes below `ancestor`. Raise psutil.NoSuchProcess if it has ended."""
+    try:
+        return ancestor.children(recursive=True)
+    except (OSError, RuntimeError, ValueError):
+        # psutil compares start times, which it does not know without /proc/stat. Parents start before their children.
+        found, pids = [], {ancestor.pid}
+        for process in psutil.process_iter():
+            if probe(process.ppid) in pids:
+                pids.add(process.pid)
+                found.append(process)
+        return found
+
+
+def _older(process: psutil.Process, root: psutil.Process) -> bool:
+    """Return whether `process` started before `root`, or False if the system does not know."""
+    return probe(lambda: process.create_time() < root.create_time()) or False
