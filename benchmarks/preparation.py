@@ -1,6 +1,6 @@
 """What a case needs before it starts: its data, and the reference that its quality gate is based on.
 
-python -m benchmarks.preparation ROWS SEED    makes all of it, so that the supervisor need not hold the data
+python -m benchmarks.preparation ROWS SEED    make all of it, so that the supervisor does not hold the data
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Inputs:
-    """Paths of a case's Parquet folders. `test` is None for the real flowers, which are scored by cross-validation."""
+    """Parquet folders of a case. `test` is None for the real flowers, which are scored by cross-validation."""
 
     train: Path
     warmup: Path
@@ -38,7 +38,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class ExactFit:
-    """Accuracy and log-loss of the maximum-likelihood fit to some data, as the cache holds them."""
+    """Accuracy and log-loss of the maximum-likelihood fit to a dataset, as stored in the cache."""
 
     rows: int
     seed: int
@@ -48,7 +48,7 @@ class ExactFit:
 
 
 def inputs(rows: int, seed: int) -> Inputs:
-    """Where the data of a case is, once it has been made. Warm-up rows are others, as many, up to 100,000."""
+    """Return where the data of a case is stored. The warm-up has other rows, as many as the case up to 100,000."""
     return Inputs(
         train=cache.cached(rows, seed),
         warmup=cache.cached(min(rows, LARGEST_WARMUP), seed, Stream.WARMUP),
@@ -57,14 +57,14 @@ def inputs(rows: int, seed: int) -> Inputs:
 
 
 def check_room(sizes: Sequence[int], seed: int) -> None:
-    """BadInput if the disk of the cache has no room for the datasets of some sizes that are not there yet."""
+    """Raise BadInput if the disk of the cache has no room for the missing datasets of some sizes."""
     wanted = {cache.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
     needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
     folder = cache.cache_folder().absolute()
     existing = next(place for place in (folder, *folder.parents) if place.is_dir())
     if not os.access(existing, os.W_OK):
         raise BadInput(
-            f"{existing} cannot be written to, and the data belongs into {folder}; "
+            f"{existing} cannot be written to, but the data is stored in {folder}; "
             "set IRISBENCH_DATA to a folder that you can write to"
         )
     free = shutil.disk_usage(existing).free
@@ -76,7 +76,7 @@ def check_room(sizes: Sequence[int], seed: int) -> None:
 
 
 def make(rows: int, seed: int) -> None:
-    """Makes what a case needs, or what is missing or damaged of it. What had to be mended is said on standard error."""
+    """Make the data of a case that is missing or damaged. Repairs are reported on standard error."""
     for stream, n_rows in _streams(rows).items():
         for line in cache.make(cache.cached(n_rows, seed, stream), n_rows, seed, stream):
             print(line, file=sys.stderr)
@@ -85,12 +85,12 @@ def make(rows: int, seed: int) -> None:
 
 
 def _streams(rows: int) -> dict[Stream, int]:
-    """The rows of each dataset that a case needs."""
+    """Return the number of rows of each dataset that a case needs."""
     return {Stream.TRAIN: rows, Stream.WARMUP: min(rows, LARGEST_WARMUP), Stream.TEST: TEST_ROWS}
 
 
 def case_gate(case: Case) -> Gate:
-    """Return the quality gate of a case, from the data that `make` has made for it."""
+    """Return the quality gate of a case. `make` must have made its data."""
     if case.rows == flowers.ROWS:
         return gate(case.model, case.rows, None)
     if case.model == "logistic":
@@ -102,28 +102,28 @@ def case_gate(case: Case) -> Gate:
 
 
 def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
-    """The unseen flowers on which every case with this seed is scored."""
+    """Return features and species of the unseen flowers on which all cases with this seed are scored."""
     features, species = store.read(cache.cached(TEST_ROWS, seed, Stream.TEST))
     assert species is not None
     return features, species
 
 
 def maximum_likelihood(rows: int, seed: int) -> Reference:
-    """Return how good the maximum-likelihood logistic regression on the same rows is, at most the first part file's.
+    """Return the test scores of the maximum-likelihood logistic regression on the same rows (the first part file).
 
-    The cache keeps the result. A result that is damaged, or is of other data, is computed again.
+    The result is cached. A result that is damaged, or of other data, is computed again.
     """
     path = cache.cache_folder() / f"maximum-likelihood-{rows}-seed{seed}-format{cache.FORMAT}.json"
     try:
         kept = read_json(path, ExactFit)
         if (kept.rows, kept.seed, kept.format) == (rows, seed, cache.FORMAT):
             return Reference(kept.accuracy, kept.log_loss)
-        print(f"{path} is of other data, and is made again", file=sys.stderr)
+        print(f"{path} belongs to other data and is made again", file=sys.stderr)
     except FileNotFoundError:
         pass
     except BadInput as error:
         print(f"{error}. It is made again", file=sys.stderr)
-    # Imported here because a case only reads what is kept, and its import phase must not find SciPy already there.
+    # Imported here because a case only reads the cache, and must not import SciPy before its import phase.
     from datasets.maximum_likelihood import class_probabilities
 
     features, species = store.read(store.part_files(cache.cached(rows, seed))[0])
@@ -133,13 +133,13 @@ def maximum_likelihood(rows: int, seed: int) -> Reference:
     fit = Reference(
         scores.accuracy(test_species, probabilities.argmax(axis=1)), scores.log_loss(test_species, probabilities)
     )
-    # Without a lock: two processes that meet here write the same.
+    # No lock is needed: two processes write the same content.
     write_json(path, ExactFit(rows, seed, cache.FORMAT, fit.accuracy, fit.log_loss))
     return fit
 
 
 def folds(seed: int, folder: Path) -> list[tuple[Path, Path, NDArray[np.int8]]]:
-    """Stratified folds of the real flowers, written into `folder`: files to train and to predict, and the truth."""
+    """Write stratified folds of the real flowers into `folder`; return their training files, test files and species."""
     features, species = flowers.real_flowers()
     generator = np.random.default_rng(seed)
     fold = np.empty(len(species), dtype=int)

@@ -5,7 +5,7 @@ Later versions of irisbench read the files of earlier ones. History of the forma
 schema 1    the first
 schema 2    launches, speed probe, memory and CPU of the JVM, seconds of the harness, build of the framework
 schema 3    the quality gate on log-loss: reference, excess, limit, and the conditions that failed
-schema 4    contention: CPU time of other programs, and how long the case waited for a core, by phase
+schema 4    by phase: when it began, CPU time of other programs, and how long the case waited for a core
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class Phase:
     `seconds` has one value per repeat, and `warmup_seconds` the first call, which is on other data. The other values
     cover all repeats together, seen from outside: CPU seconds and peak memory of the process tree, the part of the JVM
     (`jvm_`), and the wall seconds (`span_seconds`), so `cpu_seconds / span_seconds` is the number of threads used.
+    `began_seconds` is the time from the start of the case to the first repeat.
 
     Contention: `others_share` is the share of the case's cores that other programs and the hypervisor took.
     `waited_seconds` is the time that the threads of the Python process were ready but waited for a core, and
@@ -74,6 +75,7 @@ class Phase:
     jvm_cpu_seconds: Seconds | None = None
     jvm_memory_bytes: Bytes | None = None
     gpu_memory_bytes: Bytes | None = None
+    began_seconds: Seconds | None = None
     others_share: Share | None = None
     waited_seconds: Seconds | None = None
     involuntary_switches: Total | None = None

@@ -112,7 +112,7 @@ def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
         seconds = "" if not one.seconds else show_duration(one.seconds)
         source = one.source or "not measured yet"
         if case.rows in plan.optional_rows and case.rows not in plan.rows:
-            source += "; if it fits the time budget"
+            source += ", optional"
         table.add_row(case.framework, case.model, f"{case.rows:,}", case.track, str(case.threads), seconds, source)
     console.print(table)
     required = sum(
@@ -124,5 +124,7 @@ def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     unknown = sum(one.seconds is None for one in found.values())
     sources = {name for name in (HERE, ELSEWHERE) for one in found.values() if one.source.startswith(name)}
     origin = f" ({' and '.join(sorted(sources))})" if sources else ""
+    if plan.optional_rows:
+        console.print("optional: measured if the forecast fits into the time budget")
     rest = f"; {unknown} cases have no forecast and are not included" if unknown else ""
     console.print(f"the whole run: about {show_duration(total)}{origin}{rest}", soft_wrap=True)

@@ -26,6 +26,9 @@ from benchmarks.statistics import FEWEST, LARGEST_DEVIATION, NOISE_FLOOR
 MOST_LAUNCHES = 10
 """Per case. Cases that are nearly equal would use up the budget otherwise."""
 
+MOST_DISTURBED_LAUNCHES = 4
+"""Per case. On a machine that is always busy, more launches do not help."""
+
 CLEAR = 0.01
 """Two cases are in a clear order if the chance of the other order is smaller."""
 
@@ -80,7 +83,7 @@ def next_case(known: Mapping[Case, Measured], seconds_left: float) -> Case | Non
     for case, one in known.items():
         if one.count >= MOST_LAUNCHES or one.wall_seconds > seconds_left:
             continue
-        if one.flagged:
+        if one.flagged and one.count < MOST_DISTURBED_LAUNCHES:
             group = 1
         elif case in doubtful:
             group = 2

@@ -78,6 +78,7 @@ class Terminal(runner.Watcher):
         required = [step for step in configuration.plan.steps() if step[0].rows in configuration.plan.rows]
         self._total, self._ended = len(required), sum(step in done for step in required)
         self._task = self._bar.add_task("starting", total=self._total, completed=self._ended, left="")
+        self._about = "at most" if configuration.plan.launches is None else "about"
         self._printed: set[str] = set()
         self._case = self._phase = ""
         self._since = 0.0
@@ -90,9 +91,6 @@ class Terminal(runner.Watcher):
 
     def started(self, case: Case, launch: int) -> None:
         self._case, self._phase = f"{case}, launch {launch}", ""
-        if self._ended >= self._total:  # optional sizes and further launches
-            self._total = self._ended + 1
-            self._bar.update(self._task, total=self._total)
 
     def phase(self, name: str | None) -> None:
         now = time.monotonic()
@@ -104,14 +102,16 @@ class Terminal(runner.Watcher):
         self._ended += 1
         self._time_left.ended(record)
         left = self._time_left.seconds()
-        words = f"about {show_duration(left)} left" if left else ""
+        words = f"{self._about} {show_duration(left)} left" if left else ""
         self._bar.update(self._task, completed=self._ended, left=words)
         line = describe(record)
         if line in self._printed:  # an unavailable framework has the same line for all its cases
             return
         self._printed.add(line)
         if not self._console.is_terminal:
-            line = escape(f"[{self._ended}/{self._total}] ") + line + (f" · {words}" if words else "")
+            further = self._ended - self._total  # optional sizes and further launches
+            counter = f"[{self._ended}/{self._total}]" if further <= 0 else f"[+{further}]"
+            line = f"{escape(counter)} {line}" + (f" · {words}" if words else "")
         self._console.print(line, soft_wrap=True)
 
     def message(self, line: str) -> None:

@@ -124,7 +124,7 @@ def run(
         phase=phase,
         reason=reason,
         started=started,
-        phases=timeline.phases(),
+        phases=timeline.phases(began),
         first_prediction_seconds=timeline.first_prediction(began) if case.rows <= LARGEST_WARMUP else None,
         wall_seconds=ended - began,
         supervisor_cpu_seconds=own_cpu,

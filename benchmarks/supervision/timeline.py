@@ -67,6 +67,8 @@ class Timeline:
             case PhaseBegan():
                 self.calls.append(Call(event.phase, event.cold, event.time))
             case PhaseEnded():
+                if self.phase is None:  # the line with the beginning was torn
+                    return
                 call = self.calls[-1]
                 call.ended, call.seconds = event.time, event.seconds
                 call.waited_seconds, call.involuntary_switches = event.waited_seconds, event.involuntary_switches
@@ -82,8 +84,11 @@ class Timeline:
         """The phase that is running now, or None between phases."""
         return self.calls[-1].phase if self.calls and self.calls[-1].ended is None else None
 
-    def phases(self) -> dict[str, Phase]:
-        """Return every phase that has ended, with the resources that the process tree used during it."""
+    def phases(self, began: float) -> dict[str, Phase]:
+        """Return every phase that has ended, with the resources that the process tree used during it.
+
+        `began` is the time at which the process was started.
+        """
         cold = {call.phase: call.seconds for call in self.calls if call.cold}
         phases: dict[str, Phase] = {}
         for call in self.calls:
@@ -99,6 +104,7 @@ class Timeline:
                 jvm_cpu_seconds=end.jvm_cpu_seconds - begin.jvm_cpu_seconds,
                 jvm_memory_bytes=peak.jvm_memory_bytes,
                 gpu_memory_bytes=peak.gpu_memory_bytes,
+                began_seconds=max(call.began - began, 0.0),
                 others_share=self._others_share(call.began, call.ended),
                 waited_seconds=call.waited_seconds,
                 involuntary_switches=call.involuntary_switches,
