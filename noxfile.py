@@ -87,6 +87,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(reuse_venv=True)
+def campaigns(session: nox.Session) -> None:
+    """Kill processes of running benchmarks, and give damaged inputs to all commands; -- full for as many as ever tried."""
+    install(session, *FRAMEWORKS, "workshop", "tests")
+    kills, inputs = ("200", "3000") if "full" in session.posargs else ("12", "150")
+    session.run("python", "-m", "tests.kills", "--count", kills, interrupt_timeout=PATIENCE_S)
+    session.run("python", "-m", "tests.mutated", "--count", inputs, interrupt_timeout=PATIENCE_S)
+
+
+@nox.session(reuse_venv=True)
 def lint(session: nox.Session) -> None:
     """Check format, style and types with ruff and mypy."""
     install(session, "core", "lint")

@@ -1,1 +1,9 @@
-"""The harness: the only place with a clock, and the only place with limits."""
+"""The harness: it runs cases in their own processes, times their phases, and records them.
+
+case_process/   runs inside the process of a case
+supervision/    watches a case from outside and enforces its limits
+run_folder/     what a run leaves behind
+scheduling/     what is measured when
+comparison/     how two runs are compared
+tools/          for recipe developers
+"""

@@ -1,0 +1,1 @@
+"""Tools for recipe developers: compare recipes, measure the overhead of an adapter or of the harness."""
