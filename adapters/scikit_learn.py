@@ -82,7 +82,7 @@ class ScikitLearn(Adapter[Table, Model]):
         rates = {"logistic": (0.03, 0.1), "mlp": (0.03, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         in_batches = [
             Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
-            for plan in candidates(model, rows)
+            for plan in ([schedule(model, rows)] if model == "logistic" else candidates(model, rows))
             for rate in rates
         ]
         if model != "logistic":
@@ -91,7 +91,7 @@ class ScikitLearn(Adapter[Table, Model]):
             Recipe(model, solver, tolerance=tolerance, sample_rows=sample)
             for solver in ("lbfgs", "newton-cholesky")
             for tolerance in (1e-3, 1e-4, 1e-5)
-            for sample in sorted({min(most, rows) for most in (20_000, 100_000, rows)})
+            for sample in sorted({min(20_000, rows), rows})
         ]
 
     def train(self, table: Table, recipe: Recipe, seed: int) -> Model:

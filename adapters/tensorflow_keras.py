@@ -127,9 +127,10 @@ class TensorFlow(Adapter[Table, Model]):
     def candidates(self, model: str, rows: int) -> list[Recipe]:
         rates = {"logistic": (0.1, 0.2), "mlp": (0.05, 0.1, 0.2), "deep": (0.001, 0.003)}[model]
         tolerances = (1e-2, 1e-3, 1e-4, 1e-5) if model == "logistic" else ()
+        plans = [schedule(model, rows)] if model == "logistic" else candidates(model, rows)
         return [Recipe(model, "Newton", tolerance=tolerance, sample_rows=1 << 14) for tolerance in tolerances] + [
             Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
-            for plan in candidates(model, rows)
+            for plan in plans
             for rate in rates
         ]
 
