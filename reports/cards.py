@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.run_folder.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_throughput
-from reports.results import Result, median, results
+from reports.results import Result, median, results, show_threads
 from reports.styles import ordered
 from reports.verdict import FLOWERS, is_on_gpu, sentence
 
@@ -62,16 +62,18 @@ def cards(run: Run) -> list[Card]:
 
 
 def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
-    """The same for all: times are those of the largest size that the most frameworks have ended."""
-    model, rows = _common(found)
-    size = f"{model}, {show_rows(rows)} rows"
+    """Return the same measures for all frameworks: at the largest size and the most threads that most of them ended."""
+    model, rows, threads = _common(found)
+    several = any(result.several_threads for result in found)
+    size = f"{model}, {show_rows(rows)} rows" + f", {show_threads(threads)}" * several
+    with_threads = f" ({show_threads(threads)})" * several
 
     def at_size(own: Sequence[Result]) -> list[Result]:
-        wanted = (model, rows, "tuned")
+        wanted = (model, rows, "tuned", threads)
         return [
             result
             for result in own
-            if (result.case.model, result.case.rows, result.case.track) == wanted
+            if (result.case.model, result.case.rows, result.case.track, result.case.threads) == wanted
             and not (result.failure or result.below_target)
         ]
 
@@ -83,7 +85,7 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
         return lambda own: rows / value if (value := seconds(own)) else None
 
     def cold(own: Sequence[Result]) -> float | None:
-        ended = [result for result in own if not result.failure]
+        ended = [result for result in own if not result.failure and result.case.threads == threads]
         parts = [
             median(seconds for result in ended if (seconds := result.cold_seconds(phase)) is not None)
             for phase in ("import", "start")
@@ -100,8 +102,8 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
     return [
         Measure(f"training ({size})", speed("train"), show_throughput, more_is_better=True),
         Measure(f"predicting ({size})", speed("predict"), show_throughput, more_is_better=True),
-        Measure("one flower", phase("predict_one"), show_seconds),
-        Measure("import and start", cold, show_seconds),
+        Measure(f"one flower{with_threads}", phase("predict_one"), show_seconds),
+        Measure(f"import and start{with_threads}", cold, show_seconds),
         Measure(
             f"peak memory ({size})",
             lambda own: median(peak for result in at_size(own) if (peak := result.peak_memory_bytes)),
@@ -113,13 +115,14 @@ def _measures(run: Run, found: Sequence[Result]) -> list[Measure]:
     ]
 
 
-def _common(found: Iterable[Result]) -> tuple[str, int]:
-    """The model and the size that the most frameworks ended, the networks before the rest, the largest of those."""
-    ended: dict[tuple[str, int], set[str]] = {}
+def _common(found: Iterable[Result]) -> tuple[str, int, int]:
+    """Return the model, rows and threads that most frameworks ended: the mlp first, then the largest of each."""
+    ended: dict[tuple[str, int, int], set[str]] = {}
     for result in found:
-        if not result.failure and result.case.track == "tuned" and result.case.rows != FLOWERS:
-            ended.setdefault((result.case.model, result.case.rows), set()).add(result.case.framework)
-    return max(ended, key=lambda key: (len(ended[key]), key[0] == "mlp", key[1]), default=("mlp", 0))
+        case = result.case
+        if not result.failure and case.track == "tuned" and case.rows != FLOWERS:
+            ended.setdefault((case.model, case.rows, case.threads), set()).add(case.framework)
+    return max(ended, key=lambda key: (len(ended[key]), key[0] == "mlp", *key[1:]), default=("mlp", 0, 1))
 
 
 def _card(
@@ -149,9 +152,11 @@ def _card(
         if (value := figures[name][measure.name]) is not None
     ]
     ended = [result for result in own if not result.failure]
-    threads = median(used for result in ended if (used := result.threads_used("train")) is not None)
-    if threads is not None:
-        facts.append(("cores kept busy in training", f"{threads:.1f} of {max(one.case.threads for one in ended)}"))
+    most = max((result.case.threads for result in ended), default=0)
+    with_most = [result for result in ended if result.case.threads == most]
+    used = median(busy for result in with_most if (busy := result.threads_used("train")) is not None)
+    if used is not None:
+        facts.append(("cores kept busy in training", f"{used:.1f} of {most}"))
     sizes = [record.model_bytes for result in ended for record in result.records if record.model_bytes is not None]
     if sizes:
         smallest, largest = show_memory(min(sizes)), show_memory(max(sizes))
@@ -162,9 +167,11 @@ def _card(
         if value
     ]
     facts.append(("device", "GPU (CUDA)" if is_on_gpu(name, about) else "CPU"))
-    largest_ended = max((result.case.rows for result in ended), default=None)
-    if largest_ended:
-        facts.append(("largest size that it ended", f"{show_rows(largest_ended)} rows"))
+    if ended:
+        largest_ended = max(ended, key=lambda result: (result.case.rows, result.case.threads))
+        facts.append(
+            ("largest size that it ended", f"{show_rows(largest_ended.case.rows)} rows{_threads(largest_ended)}")
+        )
     below = [result for result in ended if result.below_target]
     limits = list(dict.fromkeys(_limit(result) for result in own if result.failure))
     if len(limits) > MOST_LIMITS:
@@ -172,38 +179,54 @@ def _card(
     if below:
         groups: dict[str, list[str]] = {}
         for result in below:
-            failed = f"{result.case.model}, {result.case.track}, {' and '.join(result.failed_conditions)}"
+            conditions = " and ".join(result.failed_conditions)
+            failed = f"{result.case.model}, {result.case.track}{_threads(result)}, {conditions}"
             groups.setdefault(failed, []).append(show_rows(result.case.rows))
-        told = "; ".join(f"{name}: {', '.join(sizes)} rows" for name, sizes in groups.items())
+        told = "; ".join(f"{failed}: {', '.join(sizes)} rows" for failed, sizes in groups.items())
         limits.append(f"below target: {told}")
     return Card(name, about.version or "", bool(ended), strong, weak, facts, limits, _recipes(ended, found))
 
 
+def _threads(result: Result) -> str:
+    """Return the number of threads after a comma, if the run has several."""
+    return f", {show_threads(result.case.threads)}" * result.several_threads
+
+
 def _limit(result: Result) -> str:
-    """What did not work; what a framework lacks altogether is said without the size."""
+    """Return what did not work. The size is omitted if the framework cannot do it at any size."""
     assert result.failure
     told, case = sentence(result.failure), result.case
     if result.outcome == "unavailable":
         return told
-    where = (
-        case.model if result.outcome == "unsupported" else f"{case.model}, {show_rows(case.rows)} rows, {case.track}"
-    )
-    return f"{where}: {told}"
+    if result.outcome == "unsupported":
+        return f"{case.model}: {told}"
+    return f"{case.model}, {show_rows(case.rows)} rows, {case.track}{_threads(result)}: {told}"
 
 
 def _recipes(ended: Sequence[Result], found: Sequence[Result]) -> list[str]:
-    """How it learned each model on each track at the largest size, and where that departs from how the others did."""
-    last: dict[tuple[str, str], Result] = {}
+    """Return the recipe of each model, track and number of threads at the largest size, and how it differs from others.
+
+    Numbers of threads with the same recipe share a line.
+    """
+    last: dict[tuple[str, str, int], Result] = {}
     for result in sorted(ended, key=lambda result: result.case.rows):
         if _recipe(result):
-            last[result.case.model, result.case.track] = result
-    lines = []
-    for (model, track), result in last.items():
+            last[result.case.model, result.case.track, result.case.threads] = result
+    lines: dict[str, list[int]] = {}
+    for (model, track, threads), result in last.items():
         told = [(name, value) for name, value in _recipe(result).items() if name not in ("threads", "predict_one")]
         words = f"{model}, {track}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told)
         departures = _departures(result, found)
-        lines.append(f"{words}. Otherwise than the others: {'; '.join(departures)}" if departures else words)
-    return lines
+        words += f". Otherwise than the others: {'; '.join(departures)}" * bool(departures)
+        lines.setdefault(words, []).append(threads)
+    several = any(result.several_threads for result in found)
+    return [f"{line} ({_all_threads(threads)})" if several else line for line, threads in lines.items()]
+
+
+def _all_threads(numbers: Sequence[int]) -> str:
+    """Return "1 thread" or "1 and 2 threads"."""
+    *others, last = sorted(numbers)
+    return " and ".join([*map(str, others), show_threads(last)])
 
 
 def _recipe(result: Result) -> dict[str, Any]:
@@ -215,7 +238,8 @@ def _departures(result: Result, found: Sequence[Result]) -> list[str]:
     same = {
         other.case.framework: _recipe(other)
         for other in found
-        if (other.case.model, other.case.track) == (result.case.model, result.case.track)
+        if (other.case.model, other.case.track, other.case.threads)
+        == (result.case.model, result.case.track, result.case.threads)
         and other.case.framework not in (result.case.framework, "baseline")
         and _recipe(other)
     }

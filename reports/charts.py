@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.run_folder.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_throughput
-from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate
+from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate, show_threads
 from reports.scaling import REACH, Law
 from reports.styles import Legend, Style, of_run, ordered
 from reports.verdict import FLOWERS, Contender, default_question, sentence
@@ -111,12 +111,13 @@ def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
         # One line a framework: the tracks have a chart of their own.
         tuned = [result for result in models if result.case.track == "tuned"] or models
         laws = [
-            (one.framework, law)
+            (one, law)
             for one in contenders
             if (one.run, one.model) == (run.name, model)
             and one.track == tuned[0].case.track
             and isinstance(law := one.times["train"], Law)
         ]
+        several = len({result.case.threads for result in tuned}) > 1
         slug = re.sub(r"[^A-Za-z0-9]+", "-", model).strip("-") or "model"
         for kind, caption, chart in (
             (
@@ -124,7 +125,7 @@ def _figures(run: Run, contenders: Sequence[Contender]) -> list[Figure]:
                 TRAIN_CAPTION + LAW_CAPTION * bool(laws),
                 train_chart(tuned, model, styles, run.environment.settings.time_limit_s, laws),
             ),
-            ("frontier", FRONTIER_CAPTION, frontier_chart(tuned, model, rows, styles)),
+            ("frontier", FRONTIER_CAPTION + THREADS_CAPTION * several, frontier_chart(tuned, model, rows, styles)),
             ("accuracy", ACCURACY_CAPTION, accuracy_chart(tuned, model, styles)),
             ("log-loss", LOG_LOSS_CAPTION, log_loss_chart(tuned, model, styles)),
             ("memory", MEMORY_CAPTION, memory_chart(tuned, model, styles)),
@@ -155,6 +156,7 @@ LAW_CAPTION = (
 FRONTIER_CAPTION = (
     "Up and to the left is better. Nothing is both faster and more accurate than what the stepped line goes through."
 )
+THREADS_CAPTION = " The number next to a mark is its number of threads."
 ACCURACY_CAPTION = (
     "Higher is better. The axis is stretched towards 1, where the differences are. No model can beat the dashed line "
     "on average; 150 rows are the real flowers, for which nobody knows it."
@@ -191,7 +193,7 @@ def train_chart(
     model: str,
     styles: Mapping[str, Style],
     time_limit: float | None = None,
-    laws: Sequence[tuple[str, Law]] = (),
+    laws: Sequence[tuple[Contender, Law]] = (),
 ) -> alt.LayerChart | None:
     """Training seconds against rows, both logarithmic, with a cross for each case that did not end, and the laws."""
     points = [_point(result, time.median) for result in own if (time := result.seconds("train")) and time.median > 0]
@@ -205,7 +207,7 @@ def train_chart(
     for failure in failures:
         level = stacked[failure["rows"]] = stacked.get(failure["rows"], -1) + 1
         failure["y"] = top * step ** (level + 1.5)  # above the words of the time limit
-    curves = [point for framework, law in laws for point in _curve(framework, law)]
+    curves = [point for contender, law in laws for point in _curve(contender, law)]
     ends = [point[end] for point in points for end in ("low", "high")]
     low, high = _decades([*ends, *(point["y"] for point in curves + failures)])
     y = _y("Training time (seconds)", low, high, _ticks(low, high), "format(datum.value, ',')")
@@ -222,14 +224,15 @@ def train_chart(
     return _finish([*below, *lines, *above], f"{model}: how long training takes")
 
 
-def _curve(framework: str, law: Law) -> list[dict[str, Any]]:
-    """The law from its smallest size to as far as it is believed: what is measured, and then what is predicted."""
+def _curve(contender: Contender, law: Law) -> list[dict[str, Any]]:
+    """Return the points of a law: fitted up to its largest size, and predicted as far as it is believed."""
     points = []
     for part, first, last in (("fitted", law.smallest, law.largest), ("predicted", law.largest, REACH * law.largest)):
         rows = np.geomspace(first, last, 16)
         for place, y, low, high in zip(rows, *law.mean(rows), strict=True):
             ends = {"low": float(low), "high": float(high)}
-            points.append({"framework": framework, "part": part, "rows": float(place), "y": float(y), **ends})
+            names: dict[str, Any] = {"framework": contender.framework, "threads": contender.threads, "part": part}
+            points.append({**names, "rows": float(place), "y": float(y), **ends})
     return points
 
 
@@ -240,9 +243,11 @@ def _bands(curves: list[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> 
     low, color = y.copy(), legend.color
     low.shorthand = "low:Q"
     chart = _chart(curves).transform_filter(SHOWN)
-    band = chart.mark_area(opacity=0.13, clip=True).encode(x=x, y=low, y2="high:Q", color=color, detail="part:N")
+    band = chart.mark_area(opacity=0.13, clip=True).encode(
+        x=x, y=low, y2="high:Q", color=color, detail=["part:N", "threads:N"]
+    )
     line = chart.transform_filter("datum.part == 'predicted'").mark_line(strokeDash=[2, 4], strokeWidth=2, clip=True)
-    return [band, line.encode(x=x, y=y, color=color)]
+    return [band, line.encode(x=x, y=y, color=color, detail="threads:N")]
 
 
 def accuracy_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
@@ -301,9 +306,9 @@ def first_prediction_chart(own: Sequence[Result], model: str) -> alt.LayerChart 
     tracks = len({result.case.track for result in chosen}) > 1
     bars, totals = [], {}
     for result in chosen:
-        bar = f"{result.case.framework} ({result.case.track})" if tracks else result.case.framework
+        bar = f"{result.name} ({result.case.track})" if tracks else result.name
         if bar in totals:
-            continue  # a second number of threads or seeds would make the bar twice as long
+            continue  # a second seed would make the bar twice as long
         cold = {phase: result.cold_seconds(phase) or 0.0 for phase in PHASES}
         totals[bar] = sum(cold.values())
         for order, (phase, seconds) in enumerate(cold.items()):
@@ -368,6 +373,9 @@ def frontier_chart(own: Sequence[Result], model: str, rows: int, styles: Mapping
     line = line.mark_line(interpolate="step-after", color="#888", strokeDash=[3, 3], clip=True).encode(x=x, y=y)
     legend = Legend([point["framework"] for point in points], styles)
     marks = _lines(points, legend, x, y)[1:]
+    if len({point["threads"] for point in points}) > 1:
+        numbered = _chart(points).transform_filter(SHOWN).encode(x=x, y=y, text="threads:N")
+        marks += _text(numbered, "#444", align="left", dx=6, dy=8, fontSize=10.5)
     return _finish([line, *marks], f"{model}: time against accuracy, {show_rows(rows)} rows")
 
 
@@ -385,7 +393,10 @@ def log_loss_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style
 
 
 def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
-    """Bytes when started, added by the data and added by training, stacked: a panel for each framework."""
+    """Return the memory after start, added by the data and added by training, stacked: a panel for each framework.
+
+    A framework has one panel per number of threads, and of several seeds the first one.
+    """
     known = [
         result
         for result in own
@@ -394,19 +405,26 @@ def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
     if not known:
         return None
     bars: list[dict[str, Any]] = []
+    shown: set[tuple[str, str, int]] = set()
     for result in known:
         memory = result.memory
         assert memory
+        if (place := (result.name, result.case.track, result.case.rows)) in shown:
+            continue  # a second seed would make the bar twice as long
+        shown.add(place)
         parts = (
             memory.baseline_bytes,
             memory.data_bytes - memory.baseline_bytes,
             memory.training_bytes - max(memory.data_bytes, memory.baseline_bytes),
         )
         for order, (share, value) in enumerate(zip(SHARES, parts, strict=True)):
-            point = {"framework": result.case.framework, "rows": result.case.rows, "share": share, "order": order}
-            rows = show_rows(result.case.rows)
+            names = {"framework": result.case.framework, "panel": result.name, "share": share, "order": order}
+            point, rows = {**names, "rows": result.case.rows}, show_rows(result.case.rows)
             bars.append({**point, "rows text": rows, "bytes": max(0, value), "memory": show_memory(max(0, value))})
-    frameworks = ordered(bar["framework"] for bar in bars)
+    order_of = ordered(bar["framework"] for bar in bars)
+    panels = list(
+        dict.fromkeys(bar["panel"] for bar in sorted(bars, key=lambda bar: order_of.index(str(bar["framework"]))))
+    )
     sizes = [show_rows(size) for size in sorted({bar["rows"] for bar in bars})]
     most = max(max(memory.training_bytes, memory.data_bytes) for result in known if (memory := result.memory))
     step = 2.0 ** math.floor(math.log2(most / 3))
@@ -425,16 +443,16 @@ def shares_chart(own: Sequence[Result], model: str) -> alt.FacetChart | None:
             color=alt.Color("share:N", title="memory", scale=scale),
             order="order:Q",
             tooltip=[
-                alt.Tooltip("framework:N"),
+                alt.Tooltip("panel:N", title="framework"),
                 alt.Tooltip("rows text:N", title="rows"),
                 alt.Tooltip("share:N", title="memory"),
                 alt.Tooltip("memory:N", title="bytes"),
             ],
         )
-    ).properties(width=max(24, min(90, (WIDTH + 60) / len(frameworks) - 12)), height=HEIGHT - 70)
+    ).properties(width=max(24, min(90, (WIDTH + 60) / len(panels) - 12)), height=HEIGHT - 70)
     header = alt.Header(title=None, labelOrient="bottom", labelAngle=-20, labelPadding=56, labelFontSize=11)
     title = f"{model}: what holds the memory, by rows"
-    faceted = layer.facet(column=alt.Column("framework:N", sort=frameworks, header=header), data=_data(bars))
+    faceted = layer.facet(column=alt.Column("panel:N", sort=panels, header=header), data=_data(bars))
     faceted = faceted.transform_filter(SHOWN).properties(title=title, description=title, spacing=8)
     return faceted
 
@@ -458,27 +476,32 @@ def throughput_chart(own: Sequence[Result], model: str, styles: Mapping[str, Sty
 
 
 def latency_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]) -> alt.LayerChart | None:
-    """p50, p95 and p99 of the seconds for one flower, a row for each framework, at its largest size."""
-    largest = {result.case.framework: result for result in sorted(own, key=_by_rows) if result.latencies}
+    """Return p50, p95 and p99 of the time for one flower: a row for each framework and number of threads.
+
+    Each row is of the largest size.
+    """
+    largest = {result.name: result for result in sorted(own, key=_by_rows) if result.latencies}
     bars: list[dict[str, Any]] = []
-    for framework, result in largest.items():
+    for name, result in largest.items():
         p50, p95, p99 = result.latencies or (0.0, 0.0, 0.0)
         words = dict(zip(("median", "p95 text", "p99 text"), map(show_seconds, (p50, p95, p99)), strict=True))
-        bars.append({"framework": framework, "p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3, **words})
+        names = {"framework": result.case.framework, "bar": name}
+        bars.append({**names, "p50": p50 * 1e3, "p95": p95 * 1e3, "p99": p99 * 1e3, **words})
     bars = [bar for bar in bars if bar["p50"] > 0]
     if not bars:
         return None
     low, high = _decades(bar[name] for bar in bars for name in ("p50", "p99"))
     scale = alt.Scale(type="log", domain=[low, high], nice=False)
     axis = alt.Axis(values=_ticks(low, high), labelExpr="format(datum.value, ',~r')", labelOverlap="greedy")
-    frameworks = [str(bar["framework"]) for bar in sorted(bars, key=lambda bar: bar["p50"])]
-    legend = Legend(frameworks, styles)
+    rows = [str(bar["bar"]) for bar in sorted(bars, key=lambda bar: bar["p50"])]
+    legend = Legend([str(bar["framework"]) for bar in bars], styles)
     color, shape = legend.color, legend.shape
     chart = _chart(bars).transform_filter(SHOWN)
     chart = chart.encode(
-        y=alt.Y("framework:N", title=None, sort=frameworks, axis=alt.Axis(labelLimit=240)), color=color.legend(None)
+        y=alt.Y("bar:N", title=None, sort=rows, axis=alt.Axis(labelLimit=240)), color=color.legend(None)
     )
-    tips = [alt.Tooltip(f"{name}:N", title=name.split()[0]) for name in ("framework", "median", "p95 text", "p99 text")]
+    tips = [alt.Tooltip("bar:N", title="framework")]
+    tips += [alt.Tooltip(f"{name}:N", title=name.split()[0]) for name in ("median", "p95 text", "p99 text")]
     x = alt.X("p50:Q", title="One flower (milliseconds)", scale=scale, axis=axis)
     thin, thick = chart.mark_rule(strokeWidth=1.5).encode(x=x, x2="p99:Q"), chart.mark_rule(strokeWidth=4.5)
     marks = chart.mark_point(filled=True, size=80, opacity=1).encode(x=x, shape=shape.legend(None), tooltip=tips)
@@ -488,20 +511,26 @@ def latency_chart(own: Sequence[Result], model: str, styles: Mapping[str, Style]
 
 
 def tracks_chart(own: Sequence[Result], model: str) -> alt.LayerChart | None:
-    """Training seconds of the two tracks, a row for each framework, at the largest size that it ended both."""
+    """Return the training time of the two tracks: a row for each framework and number of threads.
+
+    Each row is of the largest size at which both tracks succeeded.
+    """
     points: list[dict[str, Any]] = []
     spans: list[dict[str, Any]] = []
     timed = [result for result in sorted(own, key=_by_rows) if not result.failure and _median_of_train(result) > 0]
-    for framework in ordered(result.case.framework for result in timed):
+    order = ordered(result.case.framework for result in timed)
+    kinds = {(order.index(result.case.framework), result.case.threads): result for result in timed}
+    for _, kind in sorted(kinds.items(), key=lambda item: item[0]):
+        framework = kind.case.framework
         both: dict[int, dict[str, Result]] = {}
         for result in timed:
-            if result.case.framework == framework:
+            if result.name == kind.name:
                 both.setdefault(result.case.rows, {})[result.case.track] = result
         rows = max((rows for rows, found in both.items() if len(found) > 1), default=None)
         if rows is None:
             continue
         found = [_point(result, _median_of_train(result)) for result in both[rows].values()]
-        bar = f"{framework}, {show_rows(rows)} rows"
+        bar = f"{kind.name}, {show_rows(rows)} rows"
         points += [{**point, "bar": bar, "seconds": point["y"]} for point in found]
         ends = sorted(point["y"] for point in found)
         spans.append({"framework": framework, "bar": bar, "seconds": ends[0], "to": ends[-1]})
@@ -544,7 +573,7 @@ def probe_chart(found: Sequence[Probe]) -> alt.LayerChart | None:
             "minutes": probe.minutes,
             "seconds": probe.seconds * 1e3,
             "moved": probe in far,
-            "case": f"{probe.record.case}, launch {probe.record.launch}",
+            "case": probe.title,
             "time": f"{show_seconds(probe.seconds, 3)}, {probe.seconds / middle - 1:+.0%} from the median",
         }
         for probe in found
@@ -583,8 +612,9 @@ def _point(result: Result, y: float) -> dict[str, Any]:
         "below": result.below_target,
         "rows text": show_rows(case.rows),
         "threads": case.threads,
+        "threads text": show_threads(case.threads),
         "outcome": result.outcome if not result.failure else sentence(result.failure),
-        "label": f"{case.framework}{'' if case.track == 'tuned' else f' {case.track}'}: {result.outcome}",
+        "label": f"{result.name}{'' if case.track == 'tuned' else f' {case.track}'}: {result.outcome}",
         "train": show_estimate(train) if train else "not measured",
         "low": train.low if train and train.low else y,
         "high": train.high if train and train.high else y,
@@ -617,9 +647,13 @@ def _whiskers(points: list[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) 
 
 
 def _lines(points: Sequence[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """A line per framework and track, a full mark per size, a hollow one where the target was not reached."""
+    """Return a line per framework, track and number of threads, and a mark per size, hollow below the target.
+
+    Only one track is drawn in one chart of several numbers of threads: the lines with the most threads are solid.
+    """
     color, shape = legend.color, legend.shape
     tracks = sorted({point["track"] for point in points}, key=lambda track: (track != "tuned", track))
+    threads = sorted({point["threads"] for point in points}, reverse=True)
     line = _chart(points).transform_filter(SHOWN).mark_line(clip=True)
     line = line.encode(
         x=x,
@@ -635,6 +669,16 @@ def _lines(points: Sequence[dict[str, Any]], legend: Legend, x: alt.X, y: alt.Y)
                 "track:N",
                 title="track",
                 scale=alt.Scale(domain=tracks, range=dashes),
+                legend=alt.Legend(symbolSize=500, symbolStrokeWidth=2),
+            )
+        )
+    elif len(threads) > 1:
+        dashes = [[1, 0], *([5 - min(number, 4), 3] for number in range(len(threads) - 1))]
+        line = line.encode(
+            strokeDash=alt.StrokeDash(
+                "threads text:N",
+                title="threads",
+                scale=alt.Scale(domain=[show_threads(number) for number in threads], range=dashes),
                 legend=alt.Legend(symbolSize=500, symbolStrokeWidth=2),
             )
         )

@@ -52,19 +52,19 @@ def topics(found: Sequence[Result], crossings: Sequence[Crossing]) -> list[Topic
 
 
 def crossings(contenders: Iterable[Contender]) -> list[Crossing]:
-    """Where the laws of training of two frameworks cross, model by model, on the track tuned."""
+    """Return where the laws of two frameworks cross, for the training time of one tuned model and number of threads."""
     laws = [
-        (one.model, one.name, law)
+        ((one.model, one.threads), one.name, law)
         for one in contenders
         if one.track == "tuned" and one.framework != "baseline" and isinstance(law := one.times["train"], Law)
     ]
     made = []
-    for (model, name, law), (other_model, other, other_law) in combinations(laws, 2):
-        if model == other_model and (rows := scaling.crossing(law, other_law)):
+    for (task, name, law), (other_task, other, other_law) in combinations(laws, 2):
+        if task == other_task and (rows := scaling.crossing(law, other_law)):
             few = max(law.smallest, other_law.smallest)
             first = law.startup + law.c * few**law.k < other_law.startup + other_law.c * few**other_law.k
             predicted = rows.value > min(law.largest, other_law.largest)
-            made.append(Crossing(model, *((name, other) if first else (other, name)), rows, predicted))
+            made.append(Crossing(task[0], *((name, other) if first else (other, name)), rows, predicted))
     return sorted(made, key=lambda one: (one.model, one.rows.value))
 
 
@@ -90,11 +90,11 @@ def _places(crossings: Sequence[Crossing]) -> Iterator[Topic]:
 
 
 def _tracks(own: Sequence[Result]) -> Iterator[Topic]:
-    timed: dict[tuple[str, str, int], dict[str, Result]] = {}
+    timed: dict[tuple[str, str, int, int], dict[str, Result]] = {}
     for result in own:
         case, time = result.case, result.seconds("train")
         if not result.failure and time and time.median > 0 and case.rows != FLOWERS:
-            timed.setdefault((case.framework, case.model, case.rows), {})[case.track] = result
+            timed.setdefault((case.framework, case.model, case.rows, case.threads), {})[case.track] = result
     pairs = [
         (slow.median / fast.median, both["default"], both["tuned"])
         for both in timed.values()
@@ -108,7 +108,7 @@ def _tracks(own: Sequence[Result]) -> Iterator[Topic]:
         slow, fast = slow_one.seconds("train"), fast_one.seconds("train")
         assert slow and fast
         yield Topic(
-            f"The getting-started way of {case.framework} takes {significant(factor, 2)} times as long as an expert's. "
+            f"The getting-started way of {slow_one.name} takes {significant(factor, 2)} times as long as an expert's. "
             "What does the expert do otherwise, how long would it take you to find that out, and when does it pay?",
             f"{case.model}, {show_rows(case.rows)} rows: {show_seconds(slow.median)} by default, "
             f"{show_seconds(fast.median)} tuned. Compare the two under Recipes as they ran.",
@@ -116,19 +116,22 @@ def _tracks(own: Sequence[Result]) -> Iterator[Topic]:
 
 
 def _lesson(own: Sequence[Result]) -> Iterator[Topic]:
-    ended = {(result.case.model, result.case.rows) for result in own if not result.failure}
-    failures = [
-        result for result in own if result.outcome in LESSONS and (result.case.model, result.case.rows) in ended
-    ]
+    ended = {_work(result) for result in own if not result.failure}
+    failures = [result for result in own if result.outcome in LESSONS and _work(result) in ended]
     if failures:
         # The plainest kind, and of that kind the smallest data on which it happened.
         result = min(failures, key=lambda one: (LESSONS.index(one.outcome), one.case.rows, one.case.framework))
         assert result.failure
         yield Topic(
-            f"{result.case.framework} did not end the {result.case.model} on {show_rows(result.case.rows)} rows, and "
+            f"{result.name} did not end the {result.case.model} on {show_rows(result.case.rows)} rows, and "
             "others did. Is that a limit of the framework, of its recipe, or of this machine, and what would you try?",
             f"What was seen: {sentence(result.failure)}. See What did not work.",
         )
+
+
+def _work(result: Result) -> tuple[str, int, int]:
+    """Return what several frameworks may have done: a model, rows and a number of threads."""
+    return result.case.model, result.case.rows, result.case.threads
 
 
 def _rows_that_do_not_help(own: Sequence[Result]) -> Iterator[Topic]:
@@ -145,8 +148,8 @@ def _rows_that_do_not_help(own: Sequence[Result]) -> Iterator[Topic]:
         and not result.below_target
     ]
 
-    def line(result: Result) -> tuple[str, str]:
-        return result.case.framework, result.case.model
+    def line(result: Result) -> tuple[str, str, int]:
+        return result.case.framework, result.case.model, result.case.threads
 
     for _, sizes in groupby(sorted(known, key=lambda result: (*line(result), result.case.rows)), key=line):
         for one, other in combinations(sizes, 2):
@@ -167,7 +170,7 @@ def _rows_that_do_not_help(own: Sequence[Result]) -> Iterator[Topic]:
         times = significant(other.case.rows / one.case.rows, 2)
         accuracies = [show_share(result.quality("accuracy") or 0.0) for result in (one, other)]
         yield Topic(
-            f"{times} times the rows made the {one.case.model} of {one.case.framework} no better. When does more data "
+            f"{times} times the rows made the {one.case.model} of {one.name} no better. When does more data "
             "help a model, and what would the data have to be like for these rows to be worth their time?",
             f"{show_rows(one.case.rows)} rows: {accuracies[0]} in {show_seconds(few.median)}; "
             f"{show_rows(other.case.rows)} rows: {accuracies[1]} in {show_seconds(many.median)}. "
@@ -181,13 +184,14 @@ def _cold(own: Sequence[Result]) -> Iterator[Topic]:
     for result in own:
         wait, train = result.first_prediction_seconds, result.seconds("train")
         if not result.failure and wait and train and train.median > 0 and result.case.rows != FLOWERS:
-            found.append((wait, train.median, result.case))
+            found.append((wait, train.median, result))
     if not found:
         return
-    wait, seconds, case = max(found, key=lambda one: one[0])
+    wait, seconds, slowest = max(found, key=lambda one: one[0])
+    case = slowest.case
     if wait >= 1:
         yield Topic(
-            f"{case.framework} takes {show_seconds(wait)} from its start to its first prediction. For which uses is "
+            f"{slowest.name} takes {show_seconds(wait)} from its start to its first prediction. For which uses is "
             "that nothing, and for which is it everything: a nightly job, a function in the cloud, a notebook, a test?",
             f"{case.model}, {show_rows(case.rows)} rows: training itself takes {show_seconds(seconds)} when warm. "
             "See the chart from start to first prediction.",
@@ -199,7 +203,7 @@ def _one_flower(own: Sequence[Result]) -> Iterator[Topic]:
     turned = []
     ended = [result for result in own if not result.failure and result.case.track == "tuned"]
     for one, other in combinations(ended, 2):
-        if (one.case.model, one.case.rows) != (other.case.model, other.case.rows) or one.case.rows == FLOWERS:
+        if one.case.task != other.case.task or one.case.rows == FLOWERS:
             continue
         times = [result.seconds(phase) for result in (one, other) for phase in ("predict", "predict_one")]
         if all(time and time.median > 0 for time in times):
@@ -217,7 +221,7 @@ def _one_flower(own: Sequence[Result]) -> Iterator[Topic]:
             for phase in ("predict", "predict_one")
         ]
         yield Topic(
-            f"{a.case.framework} predicts many flowers faster than {b.case.framework}, and one flower more slowly. "
+            f"{a.name} predicts many flowers faster than {b.name}, and one flower more slowly. "
             "Why, and which of the two would you put behind a web page?",
             f"{a.case.model}: {words[0][0]} against {words[0][1]} for {show_rows(a.case.rows)} rows, "
             f"{words[1][0]} against {words[1][1]} for one.",

@@ -171,8 +171,7 @@ def _drift(found: Sequence[Probe]) -> list[str]:
     if not middle or not far:
         return []
     named = [
-        f"{_percent(probe.seconds / middle - 1)} at minute {probe.minutes:.0f}, before {probe.record.case}, "
-        f"launch {probe.record.launch}"
+        f"{_percent(probe.seconds / middle - 1)} at minute {probe.minutes:.0f}, before {probe.title}"
         for probe in far[:MOST_NAMED]
     ]
     more = f"; and {len(far) - MOST_NAMED} more" if len(far) > MOST_NAMED else ""

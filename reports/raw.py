@@ -58,6 +58,7 @@ def _launch_columns(run: str, record: Record) -> dict[str, Any]:
         },
         **{f"harness_{name}": getattr(record.harness, name, None) for name in Harness.__dataclass_fields__},
         **{name: getattr(record, name) for name in ("first_prediction_seconds", "wall_seconds", "model_bytes")},
+        "flagged_phases": ", ".join(name for name, phase in record.phases.items() if phase.flagged),
     }
 
 

@@ -27,10 +27,24 @@ _estimate = cache(statistics.estimate)
 
 @dataclass(frozen=True)
 class Result:
-    """All records of one case: launch by launch, never mixed with another case or another run."""
+    """All records of one case, launch by launch. Cases and runs are never mixed.
+
+    `several_threads` means that the run has cases with other numbers of threads, so that names must tell them apart.
+    """
 
     case: Case
     records: tuple[Record, ...]
+    several_threads: bool = False
+
+    @property
+    def name(self) -> str:
+        """The framework, with its number of threads if the run has several: "pytorch-cpu, 1 thread"."""
+        return name_of(self.case, self.several_threads)
+
+    @property
+    def title(self) -> str:
+        """The case as text, with its number of threads if the run has several."""
+        return title_of(self.case, self.several_threads)
 
     @property
     def failure(self) -> Record | None:
@@ -50,6 +64,20 @@ class Result:
         """Return the seconds of a phase by launch. Flagged launches do not count if there are others."""
         return tuple(launch.seconds for launch in counted(self.phases(phase)))
 
+    def flagged(self, phase: str) -> int:
+        """Return in how many launches other programs took too much CPU time during a phase."""
+        return sum(launch.flagged for launch in self.phases(phase))
+
+    def reliable(self, phases: Iterable[str]) -> list[Record]:
+        """Return the launches in which none of the phases is flagged, or all launches if there are none."""
+        names = set(phases)
+        unflagged = [
+            record
+            for record in self.records
+            if not any(phase.flagged for name, phase in record.phases.items() if name in names)
+        ]
+        return unflagged or list(self.records)
+
     def seconds(self, phase: str) -> Estimate | None:
         """Seconds of a phase: median, interval, and whether to trust them."""
         return _estimate(self.values(phase))
@@ -60,15 +88,19 @@ class Result:
         return statistics.percentiles(self.values("predict_one"))
 
     def doubt(self, phase: str) -> str | None:
-        """Why the seconds of a phase are to be taken with care, if they are."""
+        """Return why the seconds of a phase are not reliable, beginning with a mark and a colon, or None."""
         found = self.seconds(phase)
+        launches = self.phases(phase)
+        if found and launches and self.flagged(phase) == len(launches):
+            share = median(launch.others_share for launch in launches if launch.others_share is not None) or 0.0
+            return f"flagged: other programs took {share:.0%} of the cores".replace("%", " %")
         if found and phase == "predict_one" and found.count < statistics.MANY:
             return f"too few: {found.count} calls, and a p99 wants {statistics.MANY}"
         return found.unstable if found else None
 
     def cold_seconds(self, phase: str) -> float | None:
         """Seconds of a phase the first time: the warm-up of each launch, or its first round if it had none."""
-        first = [own.warmup_seconds or own.seconds for own in self.phases(phase)]
+        first = [launch.warmup_seconds or launch.seconds for launch in counted(self.phases(phase))]
         return median(values[0] for values in first if values)
 
     @property
@@ -147,32 +179,57 @@ class Result:
 
 @dataclass(frozen=True)
 class Probe:
-    """How long the fixed piece of work took before a launch, so many minutes after the first."""
+    """The seconds of the speed probe before a launch, and the minutes since the first probe.
+
+    `title` names the launch: "h2o mlp 1,000 rows, tuned, launch 2".
+    """
 
     minutes: float
     seconds: float
     record: Record
+    title: str
 
 
 def results(records: Sequence[Record]) -> list[Result]:
-    """The records by case; framework by framework, and then from the smallest size to the largest."""
+    """Return the records by case, ordered by framework, track, number of threads, rows and seed."""
     cases: dict[Case, list[Record]] = {}
     for record in records:
         cases.setdefault(record.case, []).append(record)
-    order = sorted(cases, key=lambda case: (case.framework, case.track, case.rows))
-    return [Result(case, tuple(cases[case])) for case in order]
+    order = sorted(cases, key=lambda case: (case.framework, case.track, case.threads, case.rows, case.seed))
+    several = have_several_threads(records)
+    return [Result(case, tuple(cases[case]), several) for case in order]
+
+
+def have_several_threads(records: Iterable[Record]) -> bool:
+    """Return whether the records are of cases with different numbers of threads."""
+    return len({record.case.threads for record in records}) > 1
+
+
+def show_threads(number: int) -> str:
+    """Return "1 thread" or "2 threads"."""
+    return f"{number} thread{'s' * (number != 1)}"
+
+
+def name_of(case: Case, several_threads: bool) -> str:
+    """Return the framework of a case, with its number of threads if the run has several."""
+    return f"{case.framework}, {show_threads(case.threads)}" if several_threads else case.framework
+
+
+def title_of(case: Case, several_threads: bool) -> str:
+    """Return a case as text, with its number of threads if the run has several."""
+    return f"{case}, {show_threads(case.threads)}" if several_threads else str(case)
 
 
 def standings(found: Iterable[Result]) -> dict[Case, str]:
-    """How the training of each case stands to the fastest that had the same to do, of those that reached their target.
+    """Return how the training time of each case compares with the fastest one of the same task.
 
-    A difference is seen where the intervals do not overlap, and that of the ratio, which knows how few launches there
-    were, excludes 1.
+    Only cases that reached their target are compared. Two cases differ if their intervals do not overlap and the
+    interval of their ratio, which takes the number of launches into account, excludes 1.
     """
     ranked = [result for result in found if not result.failure and _reached(result) and result.seconds("train")]
-    ranked.sort(key=lambda result: (_task(result.case), _train(result).median))
+    ranked.sort(key=lambda result: (result.case.task, _train(result).median))
     words = {}
-    for _, group in groupby(ranked, key=lambda result: _task(result.case)):
+    for _, group in groupby(ranked, key=lambda result: result.case.task):
         fastest, *others = group
         words[fastest.case] = "fastest" if others else "the only one"
         words |= {other.case: _standing(fastest, other) for other in others}
@@ -180,10 +237,20 @@ def standings(found: Iterable[Result]) -> dict[Case, str]:
 
 
 def probes(records: Iterable[Record]) -> list[Probe]:
-    """The probe of each record that has one and says when it began."""
+    """Return the probe of each record that has one and says when it began."""
+    records = list(records)
+    several = have_several_threads(records)
     known = [(when, record) for record in records if record.probe_seconds and (when := _time(record.started))]
     first = min((when for when, _ in known), default=0.0)
-    return [Probe((when - first) / 60, float(np.median(record.probe_seconds)), record) for when, record in known]
+    return [
+        Probe(
+            (when - first) / 60,
+            float(np.median(record.probe_seconds)),
+            record,
+            f"{title_of(record.case, several)}, launch {record.launch}",
+        )
+        for when, record in known
+    ]
 
 
 def moved(found: Sequence[Probe]) -> list[Probe]:
@@ -211,10 +278,6 @@ def peak_memory_bytes(record: Record) -> int | None:
 
 def _reached(result: Result) -> bool:
     return result.quality("accuracy") is not None and not result.below_target
-
-
-def _task(case: Case) -> tuple[str, int, str, int, int]:
-    return case.model, case.rows, case.track, case.threads, case.seed
 
 
 def _train(result: Result) -> Estimate:

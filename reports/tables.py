@@ -14,7 +14,15 @@ from benchmarks.run_folder.records import Harness, Memory, Record
 from benchmarks.run_folder.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_share
 from reports.discussion import Crossing, round_rows, show_crossing
-from reports.results import Result, median, show_estimate, standings
+from reports.results import (
+    Result,
+    have_several_threads,
+    median,
+    show_estimate,
+    show_threads,
+    standings,
+    title_of,
+)
 from reports.scaling import REACH, Law
 from reports.styles import ordered
 from reports.verdict import SECONDS, Contender, sentence
@@ -54,24 +62,27 @@ def scaling(contenders: Sequence[Contender], crossings: Sequence[Crossing]) -> l
     """How training grows with the rows, by the laws that could be fitted, and where two of them cross."""
     rows: list[list[str]] = []
     unknown: dict[str, list[str]] = {}
+    several = len({one.threads for one in contenders}) > 1
     for one in contenders:
+        threads = [str(one.threads)] * several
         if one.framework == "baseline" or all(size.failure for size in one.sizes):
             continue
         law, load = one.times["train"], one.times["warm"]
         if isinstance(law, str):
-            unknown.setdefault(law, []).append(f"{one.framework} {one.model}, {one.track}")
+            who = f"{one.framework} {one.model}, {one.track}" + f", {show_threads(one.threads)}" * several
+            unknown.setdefault(law, []).append(who)
             continue
         k, growing = law.exponent, law.c * law.largest**law.k
         rows.append(
             [
-                *(one.framework, one.model, one.track),
+                *(one.framework, one.model, one.track, *threads),
                 f"{show_seconds(law.startup)} + {show_seconds(growing)} at {show_rows(law.largest)} rows",
                 f"{k.value:.2f} ({k.low:.2f} to {k.high:.2f})",
                 _largest(load, SECONDS) if isinstance(load, Law) else UNKNOWN,
                 _runs_out(one),
             ]
         )
-    columns = ["framework", "model", "track", "training: start-up + the rest", "exponent k"]
+    columns = ["framework", "model", "track", *["threads"] * several, "training: start-up + the rest", "exponent k"]
     columns += [f"most rows in {show_seconds(SECONDS)}, load and train", "memory runs out at"]
     made = [Table("How training grows", columns, rows)] if rows else []
     if unknown:
@@ -110,15 +121,25 @@ def _runs_out(one: Contender) -> str:
 
 
 def measured(model: str, found: Sequence[Result]) -> list[Table]:
-    """Times and accuracy, then memory and threads: a row for each framework and size.
+    """Return the tables of times and quality, and of memory and threads: one row per case.
 
-    Columns that would say the same on every row are left out.
+    The track and seed have a column if they vary in the table, and the threads if they vary in the run.
     """
     own = [result for result in found if result.case.model == model]
-    varied = [name for name in ("track", "threads", "seed") if len({getattr(r.case, name) for r in own}) > 1]
-    names = ["framework", "rows", *varied]
+    several = any(result.several_threads for result in own)
+    varied = [
+        name
+        for name in ("track", "threads", "seed")
+        if len({getattr(result.case, name) for result in own}) > 1 or (name == "threads" and several)
+    ]
+    names = ["framework", "rows", *varied, "launches"]
     cases: list[list[str | Shaky]] = [
-        [result.case.framework, show_rows(result.case.rows), *(str(getattr(result.case, name)) for name in varied)]
+        [
+            result.case.framework,
+            show_rows(result.case.rows),
+            *(str(getattr(result.case, name)) for name in varied),
+            _launches(result),
+        ]
         for result in own
     ]
     standing = standings(own)
@@ -154,6 +175,19 @@ def _times(result: Result, standing: dict[Case, str]) -> list[str | Shaky]:
         *(_shown(show_share, value) for value in limits),
         _shown(_signed, result.quality("log_loss_excess")),
     ]
+
+
+def _launches(result: Result) -> str:
+    """Return how many launches the numbers of a case are based on, with the phases that have fewer: "3 (train 2)"."""
+    number = len(result.records)
+    fewer = [
+        f"{_words(phase)} {launches}" for phase in SHOWN_PHASES if 0 < (launches := len(result.values(phase))) < number
+    ]
+    return f"{number} ({', '.join(fewer)})" if fewer else str(number)
+
+
+def _words(phase: str) -> str:
+    return phase.replace("_", " ")
 
 
 def _signed(value: float) -> str:
@@ -201,29 +235,43 @@ def _told(table: Table, columns: Sequence[str] | None = None) -> Table:
 
 
 def care(found: Sequence[Result]) -> list[tuple[str, str]]:
-    """The cases with numbers to take with care, and which and why."""
+    """Return the cases that have unreliable numbers or flagged launches, each with its reasons."""
     cases = []
     for result in found:
-        rules = [f"{phase.replace('_', ' ')} {rule}" for phase in SHOWN_PHASES if (rule := result.doubt(phase))]
+        rules = [f"{_words(phase)} {rule}" for phase in SHOWN_PHASES for rule in _rules(result, phase)]
         if rules:
-            cases.append((str(result.case), "; ".join(rules)))
+            cases.append((result.title, "; ".join(rules)))
     return cases
 
 
+def _rules(result: Result, phase: str) -> list[str]:
+    """Return why the number of a phase is not reliable, and how many of its launches are flagged."""
+    doubt, flagged, number = result.doubt(phase), result.flagged(phase), len(result.phases(phase))
+    rules = [doubt] if doubt else []
+    if 0 < flagged < number:
+        rules.append(f"flagged in {flagged} of {number} launches, which do not count")
+    return rules
+
+
 def launches(found: Sequence[Result]) -> str:
-    """What the number of launches means for the intervals."""
+    """Return how many launches the cases have, and what their intervals therefore show."""
     numbers = sorted({len(result.records) for result in found if not result.failure})
     if not numbers:
         return ""
     if numbers == [1]:
-        return "Every case was launched once: the intervals say how rounds differ, and nothing of how launches would."
+        return "Every case was launched once, so the intervals show how repeats differ, but not how launches differ."
     words = " to ".join(str(number) for number in dict.fromkeys((numbers[0], numbers[-1])))
-    return f"Every case was launched {words} times, and the intervals hold how the launches differ."
+    return f"Every case was launched {words} times, so the intervals show how launches differ."
 
 
 def install_cost(run: Run) -> Table | None:
-    """What it takes to begin with each framework: packages, disk, lines of its adapter, and the first cold start."""
+    """Return what each framework costs to install: packages, disk, lines of its adapter, and the first cold start.
+
+    The cold start is at the smallest size, with the most threads if the run has several numbers.
+    """
     known = [record for record in run.records if record.first_prediction_seconds is not None]
+    threads = max((record.case.threads for record in known), default=0)
+    known = [record for record in known if record.case.threads == threads]
     rows = min((record.case.rows for record in known), default=0)
     lines = []
     for name in ordered(record.case.framework for record in run.records):
@@ -238,17 +286,19 @@ def install_cost(run: Run) -> Table | None:
         lines.append([name, *words, _shown(show_seconds, first)])
     lines = [line for line in lines if any(word != UNKNOWN for word in line[1:])]
     columns = ["framework", "packages", "megabytes on disk", "lines of its adapter"]
-    cold = f"cold start to the first prediction, {show_rows(rows)} rows"
+    several = have_several_threads(run.records)
+    cold = f"cold start to the first prediction, {show_rows(rows)} rows" + f", {show_threads(threads)}" * several
     return _told(Table("Cost to adopt", [*columns, cold], lines)) if lines else None
 
 
 def recipes(found: Sequence[Result]) -> list[Table]:
-    """A table for each framework, model and track: a line for each setting, a column for each size."""
+    """Return a table for each framework, model, track and number of threads: settings in rows, sizes in columns."""
     groups: dict[str, list[Result]] = {}
     for result in found:
         if any(record.recipe for record in result.records):
             case = result.case
-            groups.setdefault(f"{case.framework}, {case.model}, {case.track}", []).append(result)
+            threads = f", {show_threads(case.threads)}" * result.several_threads
+            groups.setdefault(f"{case.framework}, {case.model}, {case.track}{threads}", []).append(result)
     tables = []
     for title, group in groups.items():
         recipes = [next(record.recipe for record in result.records if record.recipe) for result in group]
@@ -264,7 +314,7 @@ def failures(run: Run) -> list[tuple[str, str, str]]:
     for record in run.records:
         if record.outcome != "ok":
             always = record.outcome in ("unavailable", "unsupported")
-            whose = record.case.framework if always else f"{record.case}, {record.case.threads} threads"
+            whose = record.case.framework if always else title_of(record.case, several_threads=True)
             groups.setdefault((whose, sentence(record), record.reason or ""), []).append(record)
     return [(f"{whose}, {_which(group)}", sentence, reason) for (whose, sentence, reason), group in groups.items()]
 

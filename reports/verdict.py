@@ -112,10 +112,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Contender:
-    """A framework in a run, with the sizes on which it was tried with one model on one track, smallest first.
+    """A framework in a run with one model, track and number of threads, and its sizes, the smallest first.
 
-    `name` tells it apart in the report; `megabytes` are what installing it takes, in words too; `memory_limit` is in
-    bytes.
+    `name` is unique in the report: it has the number of threads if the run has several, and the run if there are
+    several. `megabytes` is the size of the installation, and `weight` the same as text. `memory_limit` is in bytes.
     """
 
     name: str
@@ -123,6 +123,7 @@ class Contender:
     framework: str
     model: str
     track: str
+    threads: int
     device: str
     megabytes: float | None
     weight: str
@@ -147,12 +148,13 @@ class Answer:
 
 
 def contenders(runs: Sequence[Run]) -> list[Contender]:
-    """Everything in the runs that could be the answer to a question. Runs are never taken together."""
+    """Return one contender for each run, framework, model, track and number of threads."""
     found = []
     for run in runs:
-        groups: dict[tuple[str, str, str], list[Result]] = {}
+        groups: dict[tuple[str, str, str, int], list[Result]] = {}
         for result in results(run.records):
-            groups.setdefault((result.case.framework, result.case.model, result.case.track), []).append(result)
+            case = result.case
+            groups.setdefault((case.framework, case.model, case.track, case.threads), []).append(result)
         found += [_contender(run, group, f" in {run.name}" * (len(runs) > 1)) for group in groups.values()]
     return found
 
@@ -206,7 +208,7 @@ def enough(question: Question, ranked: Sequence[Answer]) -> list[str]:
         if one.contender.megabytes
     ]
     lines = []
-    if len(able) > 1 and len(weighed) == len(able):
+    if len({one.contender.framework for one in able}) > 1 and len(weighed) == len(able):
         _, name, weight, reason = min(weighed)
         lines.append(f"{name} is enough, the lightest to install of those that can ({weight}): {reason}.")
     asked, log_loss_limit = question.accuracy, math.inf
@@ -344,8 +346,8 @@ def sentence(record: Record) -> str:
 def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
     case = group[0].case
     found: dict[int, Result] = {}
-    for result in sorted(group, key=lambda result: (result.case.threads, -result.case.seed)):
-        found[result.case.rows] = result  # of several numbers of threads or seeds: the most threads, the first seed
+    for result in sorted(group, key=lambda result: -result.case.seed):
+        found[result.case.rows] = result  # of several seeds, the smallest
     about = run.environment.framework(case.framework)
     megabytes = about.install_cost.megabytes if about.install_cost else None
     whole = {
@@ -354,11 +356,12 @@ def _contender(run: Run, group: Sequence[Result], of_run: str) -> Contender:
         if rows != FLOWERS and not result.failure and not _streams(result)
     }
     return Contender(
-        name=case.framework + of_run,
+        name=group[0].name + of_run,
         run=run.name,
         framework=case.framework,
         model=case.model,
         track=case.track,
+        threads=case.threads,
         device="gpu" if is_on_gpu(case.framework, about) else "cpu",
         megabytes=megabytes,
         weight="" if megabytes is None else f"{megabytes:,.0f} MB",
@@ -449,7 +452,7 @@ def _cold(result: Result) -> Span | None:
     name, phases = CLOCKS["cold"].name, CLOCKS["cold"].phases
     once, again = phases[:2], phases[2:]
     least, most = [], []
-    for record in result.records:
+    for record in result.reliable(phases):
         first, later = _firsts(record, phases), [median_seconds(record, phase) for phase in again]
         if first and result.case.rows <= LARGEST_WARMUP:
             least.append(sum(first))
@@ -474,8 +477,8 @@ def _firsts(record: Record, phases: Sequence[str]) -> list[float] | None:
 
 
 def _sums(result: Result, phases: Sequence[str]) -> list[float]:
-    """For each launch, the sum of its medians of the phases."""
-    found = [[median_seconds(record, phase) for phase in phases] for record in result.records]
+    """Return the sum of the medians of the phases by launch. Flagged launches do not count if there are others."""
+    found = [[median_seconds(record, phase) for phase in phases] for record in result.reliable(phases)]
     return [sum(value for value in values if value is not None) for values in found if None not in values]
 
 

@@ -1,8 +1,8 @@
-"""A pytest plugin for the process of a case, which makes one phase of its adapter slow, or its training too short.
+"""A pytest plugin for the process of a case that makes one phase slow, too short, or short of memory.
 
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train sleep"    sleeps for ten minutes in train
-PYTEST_ADDOPTS="-p tests.hindered" HINDER="train 1.3"      takes 1.3 times as long for it
-PYTEST_ADDOPTS="-p tests.hindered" HINDER="train heap"     first asks Spark's JVM for more memory than it has
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train 1.3"      makes train take 1.3 times as long
+PYTEST_ADDOPTS="-p tests.hindered" HINDER="train heap"     requests more memory than Spark's JVM has before train
 PYTEST_ADDOPTS="-p tests.hindered" HINDER="train early"    stops scikit-learn's logistic regression after 10 iterations
 """
 
@@ -21,6 +21,8 @@ PHASE, HOW = os.environ["HINDER"].split()
 
 
 def hindered(work: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does the work of a phase with the hindrance."""
+
     @wraps(work)
     def slow(*arguments: Any, **named: Any) -> Any:
         if HOW == "sleep":

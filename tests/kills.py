@@ -1,6 +1,6 @@
-"""Kill random processes of running benchmarks, resume the runs, and count what was lost: python -m tests.kills
+"""Kill random processes of running benchmarks, resume the runs, and count lost records: python -m tests.kills
 
-A campaign, not a test: 200 kills take about an hour. Each kill has a seed, so that one can be repeated alone.
+This is a campaign and not a test: 200 kills take about an hour. Each kill has a seed, so it can be repeated alone.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ import commandline
 from tests.conftest import ROOT
 
 FRAMEWORKS = {"baseline": 60, "scikit-learn": 40, "pytorch-cpu": 30, "tensorflow-cpu": 20, "h2o": 25, "spark": 25}
-"""How the kills are shared out: fewer for frameworks that take longer."""
+"""Kills of each framework in a full campaign, fewer for frameworks that take longer."""
 
 MARK = "IRISBENCH_KILLS"
-"""An environment variable that every process of a run inherits. It finds those that a kill left behind."""
+"""An environment variable that every process of a run inherits. It finds processes that a kill left behind."""
 
 HANG_S = 180.0
 """No process of a killed run may be left after this time."""
@@ -42,7 +42,7 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True)
 class Kill:
-    """What one kill did: `faults` is empty if the run was recovered."""
+    """The result of one kill. `faults` is empty if the run was recovered."""
 
     framework: str
     seed: int
@@ -63,7 +63,7 @@ def processes(mark: str) -> list[psutil.Process]:
 
 
 def role(process: psutil.Process) -> str:
-    """Name what a process of a run does, by its command line."""
+    """Return what a process of a run does, from its command line."""
     try:
         words = process.cmdline()
     except psutil.Error:
@@ -91,14 +91,14 @@ def start(arguments: list[str], mark: str, log: Path) -> subprocess.Popen[bytes]
 
 
 def wait_until_gone(process: subprocess.Popen[bytes], mark: str) -> list[str]:
-    """Wait until a run has ended. Return the processes that are left: all after a hang, else those left behind."""
+    """Wait until a run has ended, and end the processes that are left. Return one line for each of them."""
     deadline = time.monotonic() + HANG_S
     try:
         process.wait(HANG_S)
     except subprocess.TimeoutExpired:
         left = [f"hang: {role(one)}" for one in processes(mark)]
     else:
-        # A process that the kernel has just killed may take a moment to go, with the memory of a JVM in it.
+        # A process that was just killed may take a moment to end, because the kernel frees the memory of a JVM.
         _, alive = psutil.wait_procs(processes(mark), timeout=min(5.0, max(deadline - time.monotonic(), 0.1)))
         left = [f"left behind: {role(one)}" for one in alive]
     for one in processes(mark):
@@ -133,7 +133,7 @@ def kill_once(framework: str, seed: int, duration_s: float, folder: Path) -> Kil
             victim = "none, it had ended"
     faults = wait_until_gone(run, mark)
     before = [line for line in lines_of(output) if line.endswith("\n")]
-    # A run that was killed before it wrote its plan has nothing to go on with, and starts again.
+    # A run that was killed before it wrote its plan cannot be resumed, and starts again.
     again = start(["--resume", str(output)] if (output / "plan.json").exists() else arguments, mark, log)
     faults += [f"resumed: {fault}" for fault in wait_until_gone(again, mark)]
     if again.returncode:
@@ -168,12 +168,16 @@ def show(kills: list[Kill]) -> None:
 @app.command()
 def main(
     count: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Kills in all, shared out among the frameworks.")
+        int, typer.Option(min=1, metavar="N", help="Total number of kills, distributed over the frameworks.")
     ] = 200,
-    framework: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this one. May be repeated.")] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first kill; the next ones count up.")] = 0,
+    framework: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Kill only runs of this framework. May be repeated.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the first kill. Each further kill adds 1.")
+    ] = 0,
 ) -> None:
-    """Kill a random process of a run at a random moment, resume the run, and check that nothing was lost."""
+    """Kill a random process of a run at a random moment, resume the run, and check that no record was lost."""
     shares = {name: FRAMEWORKS[name] for name in framework or FRAMEWORKS}
     kills: list[Kill] = []
     try:
@@ -181,7 +185,7 @@ def main(
             with tempfile.TemporaryDirectory(prefix="irisbench-kills-") as folder:
                 began = time.monotonic()
                 undisturbed = kill_once(name, -1, HANG_S, Path(folder))
-                duration_s = (time.monotonic() - began) / 2  # a run, and a resumed one that only makes the report
+                duration_s = (time.monotonic() - began) / 2  # a run, and a resumed run that only makes the report
                 if undisturbed.faults:
                     console.print(f"{name}: a run without a kill has faults: {'; '.join(undisturbed.faults)}")
             for number in range(seed, seed + max(1, round(count * share / sum(shares.values())))):

@@ -1,7 +1,7 @@
-"""Hand damaged files to the command lines, and count the answers that nobody may get: python -m tests.mutated
+"""Give damaged files to the commands, and count unacceptable answers: python -m tests.mutated
 
-A campaign, not a test: 3,000 inputs take about ten minutes. Each input has a seed, so that one can be repeated alone.
-Every input is read by a forked copy of this process, because importing the frameworks anew would take seconds.
+This is a campaign and not a test: 3,000 inputs take about ten minutes. Each input has a seed, so it can be repeated
+alone. A forked copy of this process reads each input, because importing the frameworks again would take seconds.
 """
 
 from __future__ import annotations
@@ -37,15 +37,13 @@ import commandline
 import datasets.__main__
 import datasets.maximum_likelihood
 import reports.__main__
-from benchmarks.run_folder import environment
-from benchmarks.run_folder.records import FILE
-from benchmarks.run_folder.runs import ENVIRONMENT
-from benchmarks.scheduling.runner import Order
+from benchmarks.run_folder import environment, machine_facts, records
+from benchmarks.scheduling.configuration import RunConfiguration
 from datasets.files import write_json
+from tests.factories import make_run, record
 from tests.mutated_inputs import IRIS, KINDS, predictions
+from tests.planned_run import make_planned_run
 from tests.test_received import ABOUT, RECORDS
-from tests.test_reports import make_run, record
-from tests.test_run_folders import received
 
 APPS = {
     "adapters": adapters.__main__.app,
@@ -62,7 +60,10 @@ console = Console(highlight=False)
 
 @dataclass(frozen=True)
 class Answer:
-    """How a command ended: `code` is negative for a signal, None after a time-out. `faults` is empty if all is well."""
+    """The end of a command.
+
+    `code` is negative for a signal and None after a timeout. `faults` is empty if the answer is acceptable.
+    """
 
     kind: str
     seed: int
@@ -72,7 +73,7 @@ class Answer:
 
 
 def contents(box: Path) -> dict[str, str]:
-    """Every file below a folder, with its checksum."""
+    """Return every file below a folder, with its checksum."""
     return {
         path.relative_to(box).as_posix(): "link" if path.is_symlink() else hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(box.rglob("*"))
@@ -81,7 +82,7 @@ def contents(box: Path) -> dict[str, str]:
 
 
 def fork(words: Sequence[object], prepare: Callable[[], object], box: Path, log: Path) -> int | None:
-    """Run a command in a child process. Return its exit code, negative for a signal, or None after a time-out."""
+    """Run a command in a child process. Return its exit code, negative for a signal, or None after a timeout."""
     child = os.fork()
     if not child:
         _become(list(map(str, words)), prepare, box, log)
@@ -95,7 +96,7 @@ def fork(words: Sequence[object], prepare: Callable[[], object], box: Path, log:
 
 
 def _become(words: list[str], prepare: Callable[[], object], box: Path, log: Path) -> NoReturn:
-    """Run a command as if this process had been started for it, and end."""
+    """Run a command as if this process had been started for it, and exit."""
     code: Any = 1
     try:
         os.setsid()
@@ -106,7 +107,7 @@ def _become(words: list[str], prepare: Callable[[], object], box: Path, log: Pat
         sys.argv = words
         if words[0] in APPS:
             commandline.main(APPS[words[0]], words[0])
-        sys.modules.pop(words[0], None)  # runpy warns of a module that is imported and run
+        sys.modules.pop(words[0], None)  # runpy warns about a module that was already imported
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as ending:
@@ -135,7 +136,7 @@ def attempt(kind: str, seed: int, folder: Path) -> Answer:
     stdout, stderr = (Path(f"{log}{end}").read_text(errors="replace") for end in (".out", ".err"))
     after = contents(box)
     allowed = trial.residue if code else trial.output
-    faults = [] if code in (0, 1, 2) else ["time-out" if code is None else f"exit code {code}"]
+    faults = [] if code in (0, 1, 2) else ["timeout" if code is None else f"exit code {code}"]
     faults += [
         f"changed: {name}"
         for name in sorted(before.keys() | after.keys())
@@ -158,25 +159,24 @@ def attempt(kind: str, seed: int, folder: Path) -> Answer:
     if code == 0 or trial.check is predictions:
         try:
             faults += trial.check(box, stdout)
-        except Exception as error:  # such as half a line of predictions
-            faults.append(f"an output that cannot be checked: {error!r}")
+        except Exception as error:  # for example half a line of predictions
+            faults.append(f"the output cannot be checked: {error!r}")
     if not faults:
         shutil.rmtree(box.parent)
     return Answer(kind, seed, code, tuple(faults), " ".join(map(str, trial.words)))
 
 
 def prepare_inputs(folder: Path) -> None:
-    """Make the files that are whole: models, runs, and a cache with a dataset and a target."""
+    """Make the undamaged files: models, runs, and a cache with a dataset and a reference."""
     made = folder / "made"
     (folder / "tmp").mkdir()
     os.environ["IRISBENCH_DATA"] = str(made / "cache")
     make_run(made / "received", RECORDS, ABOUT)
-    run = received(made / "mine")
-    order = Order.read(run)
-    one = record("baseline", rows=150)
-    make_run(made / "one", [replace(one, run="mine", case=order.plan.steps()[0][0])])
-    shutil.copy(made / "one" / FILE, run / FILE)
-    write_json(run / ENVIRONMENT, environment.describe("mine", order.settings))
+    run = make_planned_run(made / "mine")
+    planned = RunConfiguration.read(run)
+    [(case, _)] = planned.plan.steps()
+    records.append(run, replace(record("baseline", rows=150), run="mine", case=case))
+    write_json(run / environment.FILE, machine_facts.describe("mine", planned.settings))
     commands: list[Sequence[object]] = [
         ["adapters", "train", "--framework", name, "--model", kind, "--data", IRIS, "--output", made / f"{name}-{kind}"]
         for name, kind in itertools.product(("baseline", "scikit-learn", "pytorch-cpu"), ("logistic", "mlp"))
@@ -197,16 +197,22 @@ def show(answers: Sequence[Answer]) -> None:
 
 @app.command()
 def main(
-    count: Annotated[int, typer.Option(min=1, metavar="N", help="Inputs in all, shared out among the kinds.")] = 3_000,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the first input of a kind; the next count up.")] = 0,
+    count: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Total number of inputs, distributed over the kinds.")
+    ] = 3_000,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the first input of a kind. Each further input adds 1.")
+    ] = 0,
     kind: Annotated[
         list[str] | None,
         typer.Option(
-            parser=commandline.one_of("kind", tuple(KINDS)), metavar="NAME", help="Only this. May be repeated."
+            parser=commandline.one_of("kind", tuple(KINDS)),
+            metavar="NAME",
+            help="Only inputs of this kind. May be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Damage files of every kind that the commands read; each answer must be a result, or a line that says why not."""
+    """Damage files of every kind that the commands read. Each answer must be a result, or one line with the reason."""
     shares = {name: KINDS[name][0] for name in kind or KINDS}
     folder, began, answers = Path(tempfile.mkdtemp(prefix="irisbench-mutated-")), time.monotonic(), []
     prepare_inputs(folder)
@@ -229,7 +235,7 @@ def main(
         console.print(f"{time.monotonic() - began:.0f} s")
     faulty = any(answer.faults for answer in answers)
     if whole != contents(folder / "made"):
-        console.print("a command has changed a file beside its input")
+        console.print("a command has changed an undamaged file")
         faulty = True
     if faulty:
         console.print(f"the inputs with faults are in {folder}")

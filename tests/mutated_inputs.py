@@ -1,4 +1,4 @@
-"""Damaged files for tests/mutated.py, the commands that read them, and what their outputs must hold."""
+"""Damaged files for tests/mutated.py, the commands that read them, and the checks of their outputs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ import vl_convert
 import benchmarks.__main__
 from adapters import model_folder
 from benchmarks.preparation import ExactFit
-from benchmarks.run_folder.records import FILE, SET_ASIDE
-from benchmarks.run_folder.runs import ENVIRONMENT
-from benchmarks.scheduling import runner
-from benchmarks.scheduling.runner import ORDER
+from benchmarks.run_folder import environment, records
+from benchmarks.scheduling import configuration, runner
 from benchmarks.supervision import supervisor
 from datasets import cache, delimited, tables
 from datasets.files import read_json
@@ -49,8 +47,8 @@ def nothing_wrong(box: Path, stdout: str) -> list[str]:
 class Trial:
     """A command with a damaged input, in a folder `box`.
 
-    A success may change what is under `output`, a refusal what is under `residue`: names relative to `box`. `check`
-    is given the box and standard output, and returns what is wrong with the output; `prepare` is called in the child.
+    A successful command may change files under `output`, a refusing one files under `residue`. Both are relative to
+    `box`. `check` gets the box and standard output, and returns the faults of the output. `prepare` runs in the child.
     """
 
     words: Sequence[object]
@@ -61,23 +59,23 @@ class Trial:
     many_problems: bool = False
 
 
-# --- What is wrong with an output
+# --- Checks of an output
 
 
 def predictions(box: Path, stdout: str) -> list[str]:
-    """Each file of predictions is told, with as many rows as it has."""
-    told = {
+    """Return a fault for each file of predictions that the command did not report with its number of rows."""
+    reported = {
         name: int(rows.replace(",", "")) for name, rows in re.findall(r"(?m)^(.*): ([\d,]+) predictions by", stdout)
     }
     files = [path for path in [box / "out", *(box / "out").rglob("*")] if path.is_file()]
-    faults = [] if told.keys() == set(map(str, files)) else [f"told {sorted(told)}, there are {sorted(files)}"]
+    faults = [] if reported.keys() == set(map(str, files)) else [f"reported {sorted(reported)}, files {sorted(files)}"]
     for path in files:
         with path.open(newline="") as file:
             _, *rows = csv.reader(file)
         shares = np.array([row[-3:] for row in rows], float)
-        if told.get(str(path)) != len(rows) or not np.allclose(shares.sum(axis=1), 1, atol=1e-5):
+        if reported.get(str(path)) != len(rows) or not np.allclose(shares.sum(axis=1), 1, atol=1e-5):
             faults.append(
-                f"{path.name} has {len(rows)} rows, told {told.get(str(path))}, sums {shares.sum(axis=1)[:3]}"
+                f"{path.name} has {len(rows)} rows, reported {reported.get(str(path))}, sums {shares.sum(axis=1)[:3]}"
             )
     return faults
 
@@ -110,20 +108,20 @@ def target(box: Path, stdout: str) -> list[str]:
     try:
         kept = read_json(path, ExactFit)
     except BadInput as problem:
-        return [f"an incomplete target: {problem}"]
-    return [] if (kept.rows, kept.seed) == (2_000, 7) else [f"a target of other data: {kept}"]
+        return [f"an incomplete reference: {problem}"]
+    return [] if (kept.rows, kept.seed) == (2_000, 7) else [f"a reference of other data: {kept}"]
 
 
-# --- Damaged inputs: each function puts one into `box`, and returns the command that reads it
+# --- Damaged inputs: each function writes one into `box`, and returns the command that reads it
 
 
 def in_small_pieces() -> None:
-    """Read a table a few rows at a time, so that some predictions are written before the damage is read."""
+    """Read tables a few rows at a time, so that some predictions are written before the damage is found."""
     delimited.BLOCK_BYTES, tables.PIECE_ROWS, tables.BATCH_ROWS = 1024, 30, 15
 
 
 def flowers(paths: Sequence[Path], chance: random.Random, box: Path, made: Path) -> Trial:
-    """Train with a table, or predict one or a folder of several."""
+    """Train with a table, or predict a table or a folder of tables."""
     prepare = chance.choice([in_small_pieces, lambda: None])
     predict = [
         "adapters",
@@ -160,7 +158,7 @@ def csv_file(chance: random.Random, box: Path, made: Path) -> Trial:
 
 
 def parquet_file(chance: random.Random, box: Path, made: Path) -> Trial:
-    """Parquet with other columns or values, or with other bytes: anywhere, or not in the footer."""
+    """Write Parquet with other columns or values, with other bytes anywhere, or with other bytes before the footer."""
     how, table = chance.choice(["table", "pages", "bytes"]), pa.csv.read_csv(IRIS)
     if how == "table":
         for _ in range(chance.choice([1, 1, 2])):
@@ -195,20 +193,20 @@ def model_of(framework: str) -> Callable[[random.Random, Path, Path], Trial]:
 
 
 def without_drawing() -> None:
-    """Make a report without charts, which take seconds."""
+    """Make reports without charts, because charts take seconds."""
     vl_convert.javascript_bundle = lambda *_: ""
     charts.figures = lambda run, contenders: []
 
 
 def stop_at(*, case: bool, report: bool, cases: Path) -> Callable[[], None]:
-    """End a resumed run with success before its first case, or before its report, which take seconds."""
+    """End a resumed run with success before its first case or before its report, because both take seconds."""
 
     def end(case: object, limits: object, place: Path, *rest: object) -> NoReturn:
         sys.exit(0 if place.resolve().parent == cases.resolve() else f"a case outside the run: {place}")
 
     def prepare() -> None:
         if case:
-            supervisor.run, runner.prepare, runner.probe = end, lambda rows, seed: [], lambda: 0.01  # type: ignore
+            supervisor.run, runner.prepare, runner.speed_probe = end, lambda rows, seed: [], lambda: (0.01,)  # type: ignore
         if report:
             benchmarks.__main__._report = lambda folder: 0
 
@@ -216,11 +214,12 @@ def stop_at(*, case: bool, report: bool, cases: Path) -> Callable[[], None]:
 
 
 def resumed(run: Path, box: Path, case: bool, report: bool) -> Trial:
-    """A run that is resumed. It may move records elsewhere, and lose none."""
-    before = [line for line in (run / FILE).read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    """Resume a run. It may move records to the second file, but must not lose any."""
+    recorded = run / records.FILE
+    before = [line for line in recorded.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
     def check(box: Path, stdout: str) -> list[str]:
-        after = (run / FILE).read_bytes() + ((run / SET_ASIDE).read_bytes() if (run / SET_ASIDE).exists() else b"")
+        after = b"".join(path.read_bytes() for path in (recorded, run / records.SET_ASIDE) if path.exists())
         lost = [f"lost: {line[:60]!r}" for line in before if line.strip() and line.strip() not in after]
         return lost + ([] if report else page_in("in/run")(box, stdout))
 
@@ -249,7 +248,8 @@ def file_of_a_run(name: str) -> Callable[[random.Random, Path, Path], Trial]:
 def plan(chance: random.Random, box: Path, made: Path) -> Trial:
     run = box / "in" / "run"
     shutil.copytree(made / "mine", run)
-    (run / ORDER).write_bytes(damaged((run / ORDER).read_text(), chance))
+    path = run / configuration.FILE
+    path.write_bytes(damaged(path.read_text(), chance))
     return resumed(run, box, case=True, report=chance.random() < 0.9)
 
 
@@ -263,7 +263,7 @@ def manifest(chance: random.Random, box: Path, made: Path) -> Trial:
 
 
 def logistic_target(chance: random.Random, box: Path, made: Path) -> Trial:
-    """A damaged target in the cache: for the process that prepares the data of a run, seldom for a whole run."""
+    """Damage a reference in the cache, for the process that prepares the data of a run, and rarely for a whole run."""
     shutil.copytree(made / "cache", box / "in", dirs_exist_ok=True)
     [path] = (box / "in").glob("maximum-likelihood-*.json")
     path.write_bytes(damaged(path.read_text(), chance))
@@ -280,10 +280,10 @@ KINDS: dict[str, tuple[int, Callable[[random.Random, Path, Path], Trial]]] = {
     "model-baseline": (200, model_of("baseline")),
     "model-scikit-learn": (400, model_of("scikit-learn")),
     "model-pytorch-cpu": (300, model_of("pytorch-cpu")),
-    "records": (400, file_of_a_run(FILE)),
-    "environment": (250, file_of_a_run(ENVIRONMENT)),
+    "records": (400, file_of_a_run(records.FILE)),
+    "environment": (250, file_of_a_run(environment.FILE)),
     "plan": (250, plan),
     "manifest": (200, manifest),
     "target": (100, logistic_target),
 }
-"""How the inputs are shared out, and what makes them."""
+"""For each kind, the number of inputs in a full campaign and the function that makes one."""

@@ -1,18 +1,12 @@
-"""Cards and topics for a class: they say what the records say, and nothing that the records do not."""
+"""Cards and topics for a class state only what the records contain."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.run_folder.runs import Run
 from reports import cards, discussion, verdict
 from reports.results import results
-from tests.test_page import ENVIRONMENT, growing
-from tests.test_reports import EVERYTHING, record
-
-
-def run(records, environment=ENVIRONMENT):
-    return Run("a", None, tuple(records), environment)  # type: ignore[arg-type]
+from tests.factories import ENVIRONMENT, EVERYTHING, growing, record, run
 
 
 def card(made, name):
@@ -30,19 +24,19 @@ def fast_and_slow(**more):
     return [fast, slow]
 
 
-def test_a_strength_is_the_best_of_the_run_by_far_and_a_weakness_the_worst():
-    made = cards.cards(run(fast_and_slow()))
+def test_a_strength_is_the_best_of_the_run_by_far_and_a_weakness_the_worst_by_far():
+    made = cards.cards(run(fast_and_slow(), ENVIRONMENT))
     assert "training (mlp, 10,000 rows): 10,000 rows/s, and the next 1,000 rows/s" in card(made, "pytorch-cpu").strong
     assert "training (mlp, 10,000 rows): 1,000 rows/s, and the next 10,000 rows/s" in card(made, "spark").weak
     assert not card(made, "pytorch-cpu").weak and not card(made, "spark").strong
 
 
-def test_equals_are_neither_strong_nor_weak():
+def test_equal_frameworks_have_neither_strengths_nor_weaknesses():
     made = cards.cards(run([record("pytorch-cpu", rows=10_000), record("tensorflow-cpu", rows=10_000)], {}))
     assert all(not one.strong and not one.weak for one in made)
 
 
-def test_a_card_holds_what_is_known_of_its_framework():
+def test_a_card_shows_the_facts_about_its_framework():
     environment = {"frameworks": {"spark": {"version": "4.3", "format": "a folder", "distributed": "its own"}}}
     one = replace(record("spark", rows=10_000), model_bytes=4096)
     (made,) = cards.cards(run([one], environment))
@@ -55,20 +49,20 @@ def test_a_card_holds_what_is_known_of_its_framework():
     assert made.recipes == ["mlp, tuned: solver adam, epochs 2"]
 
 
-def test_a_recipe_says_where_it_departs_from_the_others():
+def test_a_recipe_names_its_differences_from_the_others():
     recipes = {
         "scikit-learn": {"solver": "adam", "batch": 8},
         "pytorch-cpu": {"solver": "Adam, fused"},
         "spark": {"solver": "L-BFGS", "activation": "sigmoid"},
     }
-    made = cards.cards(run([replace(record(name), recipe=recipe) for name, recipe in recipes.items()]))
+    made = cards.cards(run([replace(record(name), recipe=recipe) for name, recipe in recipes.items()], ENVIRONMENT))
     departs = "mlp, tuned: solver L-BFGS, activation sigmoid. Otherwise than the others: L-BFGS, where most take Adam; "
     assert card(made, "spark").recipes == [departs + "activation sigmoid"]
     assert card(made, "scikit-learn").recipes == ["mlp, tuned: solver adam, batch 8"]
 
 
-def test_a_card_names_every_limit_with_the_error_that_was_seen():
-    made = cards.cards(run(EVERYTHING))
+def test_a_card_names_every_failure_with_its_error():
+    made = cards.cards(run(EVERYTHING, ENVIRONMENT))
     assert card(made, "pytorch-gpu").limits == ["no CUDA device"]
     assert card(made, "tensorflow-cpu").limits == ["mlp, 1,000 rows, tuned: failed in load: ValueError: bad"]
     assert (
@@ -81,7 +75,7 @@ def test_a_card_names_every_limit_with_the_error_that_was_seen():
     assert not any(one.framework == "baseline" for one in made)
 
 
-def test_the_largest_crossing_is_a_topic_with_its_rows():
+def test_the_crossing_at_the_most_rows_is_a_topic():
     sizes = (10_000, 100_000, 1_000_000, 10_000_000)
     laws = (("pytorch-cpu", 0.02, 3e-6), ("pytorch-gpu", 0.3, 3e-7))
     records = [one for law in laws for one in growing(*law, 0.02, rows=sizes)]
@@ -92,7 +86,7 @@ def test_the_largest_crossing_is_a_topic_with_its_rows():
     assert first.evidence.startswith("Their laws cross at 100,000 rows (")
 
 
-def test_the_largest_gap_between_the_tracks_is_a_topic():
+def test_the_largest_difference_between_the_tracks_is_a_topic():
     both = [
         record(rows=10_000, track=track, times={"train": (time,)}) for track, time in (("default", 30), ("tuned", 1))
     ]
@@ -103,13 +97,13 @@ def test_the_largest_gap_between_the_tracks_is_a_topic():
     assert not [topic for topic in topics(alike) if "getting-started" in topic.question]
 
 
-def test_the_plainest_failure_is_a_topic_with_what_was_seen():
+def test_one_failure_is_a_topic_with_its_error():
     told = [topic for topic in topics(EVERYTHING) if "did not end" in topic.question]
     assert len(told) == 1 and told[0].question.startswith("h2o did not end the mlp on 1 M rows")
     assert "out-of-memory in train" in told[0].evidence
 
 
-def test_rows_that_do_not_help_are_a_topic():
+def test_more_rows_without_better_accuracy_are_a_topic():
     few, many = (record(rows=rows, times={"train": (time,)}) for rows, time in ((10_000, 1.0), (1_000_000, 60.0)))
     told = [topic for topic in topics([few, many]) if "no better" in topic.question]
     assert len(told) == 1 and told[0].question.startswith("100 times the rows")
@@ -117,7 +111,7 @@ def test_rows_that_do_not_help_are_a_topic():
     assert not [topic for topic in topics([few, better]) if "no better" in topic.question]
 
 
-def test_two_that_change_places_between_many_flowers_and_one_are_a_topic():
+def test_two_frameworks_whose_order_differs_for_many_flowers_and_one_are_a_topic():
     batch = record("tensorflow-cpu", rows=10_000, times={"predict": (0.01,), "predict_one": (1e-3,)})
     single = record("scikit-learn", rows=10_000, times={"predict": (0.1,), "predict_one": (1e-4,)})
     told = [topic for topic in topics([batch, single]) if "one flower more slowly" in topic.question]
@@ -126,5 +120,5 @@ def test_two_that_change_places_between_many_flowers_and_one_are_a_topic():
     )
 
 
-def test_a_run_that_shows_nothing_gives_no_topics():
+def test_a_small_run_has_no_topics():
     assert topics([record(rows=150)]) == []

@@ -1,4 +1,4 @@
-"""What the commands answer: to what is right, and to what is wrong."""
+"""Every command gives a result for correct input, and one line for wrong input."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from adapters import registry
+from benchmarks.case_process.events import FILE as EVENTS
 from benchmarks.run_folder import records
 from datasets.flowers import FEATURES, SPECIES
 from tests.conftest import ROOT, Command, missing, one_line
@@ -38,30 +39,30 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("framework", [name for name in registry.FRAMEWORKS if name != "baseline"])
-def test_every_framework_trains_and_names_the_150_flowers(framework: str, command: Command, tmp_path: Path) -> None:
+def test_every_framework_trains_and_predicts_the_150_flowers(framework: str, command: Command, tmp_path: Path) -> None:
     if reason := missing(framework):
         pytest.skip(reason)
     words = ["--framework", framework, "--model", "logistic", "--data", IRIS, "--output", tmp_path / "model"]
     trained = command("adapters", "train", *words)
     assert trained.returncode == 0, trained.stderr
-    told = command(
+    predicted = command(
         *("adapters", "predict", "--model", os.path.relpath(tmp_path / "model", ROOT)),
         *("--data", IRIS, "--output", tmp_path / "out.csv"),
     )
-    assert told.returncode == 0, told.stderr
+    assert predicted.returncode == 0, predicted.stderr
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["species", *(f"probability_{name}" for name in SPECIES)]
-    right = [row["species"] == SPECIES[number // 50] for number, row in enumerate(rows)]
-    assert len(right) == 150
-    assert sum(right) >= 140
+    correct = [row["species"] == SPECIES[number // 50] for number, row in enumerate(rows)]
+    assert len(correct) == 150
+    assert sum(correct) >= 140
     for row in rows:
         assert sum(float(row[f"probability_{name}"]) for name in SPECIES) == pytest.approx(1.0, abs=1e-5)
     assert json.loads((tmp_path / "model" / "model.json").read_text())["framework"] == framework
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "problem"),
     [
         ("", "is empty"),
         (HEADER, "has a header but no rows; add a row per flower"),
@@ -75,17 +76,19 @@ def test_every_framework_trains_and_names_the_150_flowers(framework: str, comman
         (HEADER + "5.1,3.5,1.4,0.2,setosa\n", "has no versicolor and no virginica"),
     ],
 )
-def test_bad_flowers_get_one_line_and_leave_nothing(content: str, said: str, command: Command, tmp_path: Path) -> None:
+def test_wrong_flowers_give_one_line_and_write_no_file(
+    content: str, problem: str, command: Command, tmp_path: Path
+) -> None:
     data = tmp_path / "flowers.csv"
     data.write_text(content)
     words = ["--framework", "scikit-learn", "--model", "logistic", "--data", data, "--output", tmp_path / "model"]
     answer = one_line(command("adapters", "train", *words))
-    assert said in answer
+    assert problem in answer
     assert str(data) in answer
     assert list(tmp_path.iterdir()) == [data]
 
 
-def test_a_folder_that_is_no_model_is_named(command: Command, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_model_is_named(command: Command, tmp_path: Path) -> None:
     words = ["--data", IRIS, "--output", tmp_path / "out.csv"]
     assert "is not a model folder" in one_line(command("adapters", "predict", "--model", tmp_path, *words))
     (tmp_path / "model.json").write_text('{"framework": "abacus", "track": "tuned"}')
@@ -93,15 +96,19 @@ def test_a_folder_that_is_no_model_is_named(command: Command, tmp_path: Path) ->
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_bad_data_for_predict_leaves_the_old_predictions(command: Command, model: Path, tmp_path: Path) -> None:
+def test_wrong_data_for_predict_leaves_earlier_predictions_unchanged(
+    command: Command, model: Path, tmp_path: Path
+) -> None:
     (tmp_path / "bad.csv").write_text(HEADER + "1,2,3,wide,setosa\n")
-    (tmp_path / "out.csv").write_text("of yesterday")
+    (tmp_path / "out.csv").write_text("earlier predictions")
     words = ["--model", model, "--data", tmp_path / "bad.csv", "--output", tmp_path / "out.csv"]
     assert "row 1, column petal_width" in one_line(command("adapters", "predict", *words))
-    assert (tmp_path / "out.csv").read_text() == "of yesterday"
+    assert (tmp_path / "out.csv").read_text() == "earlier predictions"
 
 
-def test_columns_are_found_under_the_names_that_others_use(command: Command, model: Path, tmp_path: Path) -> None:
+def test_columns_are_also_found_under_the_names_of_r_and_scikit_learn(
+    command: Command, model: Path, tmp_path: Path
+) -> None:
     (tmp_path / "r.csv").write_text(
         '"Species","Petal.Width","Petal.Length","Sepal.Width","Sepal.Length"\nx,0.2,1.4,3.5,5.1\n'
     )
@@ -110,7 +117,7 @@ def test_columns_are_found_under_the_names_that_others_use(command: Command, mod
     assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("setosa,")
 
 
-def test_parquet_serves_as_well_as_csv(command: Command, model: Path, tmp_path: Path) -> None:
+def test_parquet_and_csv_give_the_same_predictions(command: Command, model: Path, tmp_path: Path) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
@@ -121,7 +128,7 @@ def test_parquet_serves_as_well_as_csv(command: Command, model: Path, tmp_path: 
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_categories_that_are_not_used_do_no_harm(command: Command, tmp_path: Path) -> None:
+def test_unused_categories_are_ignored(command: Command, tmp_path: Path) -> None:
     import pyarrow as pa
     import pyarrow.csv
     import pyarrow.parquet
@@ -144,7 +151,7 @@ def test_categories_that_are_not_used_do_no_harm(command: Command, tmp_path: Pat
     assert done.returncode == 0, done.stderr
 
 
-def test_a_measurement_that_is_the_same_for_all_gives_no_nan(command: Command, tmp_path: Path) -> None:
+def test_a_column_with_one_value_gives_no_nan(command: Command, tmp_path: Path) -> None:
     lines = [line.rsplit(",", 2) for line in IRIS.read_text().splitlines()[1:]]
     (tmp_path / "flat.csv").write_text(HEADER + "".join(f"{rest},0.2,{species}\n" for rest, _, species in lines))
     words = [
@@ -166,7 +173,7 @@ def test_a_measurement_that_is_the_same_for_all_gives_no_nan(command: Command, t
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "problem"),
     [
         (["datasets", "make", "--rows", "150", "--output", "README.md/x"], "README.md/x: Not a directory"),
         (
@@ -189,18 +196,23 @@ def test_a_measurement_that_is_the_same_for_all_gives_no_nan(command: Command, t
         (["benchmarks", "run", "--rows", "0"], "'0' is not a number of rows"),
         (["benchmarks", "run", "--memory-limit", "lots"], "'lots' is not an amount of memory"),
         (["benchmarks", "run", "--threads", "4096"], "this process may use"),
+        (["benchmarks", "run", "--threads", "0"], "'0' is not a number of threads"),
         (["benchmarks", "list", "--profile", "slow"], "there is no profile 'slow'"),
         (["benchmarks", "fly"], "No such command 'fly'"),
     ],
 )
-def test_a_wrong_word_gets_one_line(words: list[str], said: str, command: Command) -> None:
-    assert said in one_line(command(*words))
+def test_a_wrong_argument_gives_one_line(words: list[str], problem: str, command: Command) -> None:
+    assert problem in one_line(command(*words))
 
 
 @pytest.mark.parametrize(
-    "words", [["datasets"], ["adapters"], ["benchmarks"], ["benchmarks", "run"], ["adapters", "train"]]
+    "words",
+    [
+        *(["datasets"], ["adapters"], ["adapters", "train"], ["benchmarks"]),
+        *(["benchmarks", name] for name in ("list", "run", "compare", "overhead", "adapter-overhead", "tune")),
+    ],
 )
-def test_help_is_there(words: list[str], command: Command) -> None:
+def test_every_command_has_help(words: list[str], command: Command) -> None:
     done = command(*words, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
@@ -209,22 +221,31 @@ def test_help_is_there(words: list[str], command: Command) -> None:
 def test_list_shows_the_cases_and_runs_none(command: Command) -> None:
     done = command("benchmarks", "list", "--framework", "spark", "--rows", "1e6", "--rows", "150")
     assert done.returncode == 0
-    assert "4 cases, launches: 2" in done.stdout
+    assert "4 cases, launches: chosen by the run" in done.stdout
     assert done.stdout.count("1,000,000") >= 2
     assert "the whole run: about" in done.stdout
+    twice = command("benchmarks", "list", "--framework", "spark", "--rows", "150", "--launches", "2", "--threads", "1")
+    assert "2 cases, launches: 2, threads: 1, seed: 0" in twice.stdout
 
 
-def test_describe_says_what_a_dataset_holds(command: Command, tmp_path: Path) -> None:
+def test_list_marks_the_optional_sizes(command: Command) -> None:
+    done = command("benchmarks", "list", "--framework", "baseline", "--model", "mlp")
+    assert done.returncode == 0
+    assert [line for line in done.stdout.splitlines() if ", optional" in line and "10,000,000" in line]
+    assert "optional: measured if the forecast fits into the time budget" in done.stdout
+
+
+def test_describe_shows_the_content_of_a_dataset(command: Command, tmp_path: Path) -> None:
     made = command("datasets", "make", "--rows", "10_000", "--seed", "3", "--output", tmp_path / "d")
     assert made.returncode == 0, made.stderr
-    told = command("datasets", "describe", tmp_path / "d")
-    assert "10,000 train rows, seed 3" in told.stdout
-    assert "Bayes accuracy 0.98" in told.stdout
+    described = command("datasets", "describe", tmp_path / "d")
+    assert "10,000 train rows, seed 3" in described.stdout
+    assert "Bayes accuracy 0.98" in described.stdout
     for name in (*FEATURES, *SPECIES):
-        assert name in told.stdout
+        assert name in described.stdout
 
 
-def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: Path) -> None:
+def test_a_run_writes_a_record_for_each_launch_and_a_report(command: Command, tmp_path: Path) -> None:
     words = [
         "--framework",
         "scikit-learn",
@@ -237,6 +258,7 @@ def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: P
         "--rows",
         "5000",
     ]
+    words += ["--launches", "2"]
     done = command("benchmarks", "run", *words, "--output", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert f"report: {tmp_path / 'run' / 'report.html'}" in done.stdout
@@ -249,6 +271,7 @@ def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: P
         assert record.phases["train"].warmup_seconds
         assert len(record.phases["predict_one"].seconds) == 200
         assert record.phases["train"].peak_memory_bytes
+        assert record.phases["train"].involuntary_switches is not None
         assert record.first_prediction_seconds is not None
         assert record.model_bytes
         assert len(record.probe_seconds) == 5
@@ -261,12 +284,12 @@ def test_a_run_leaves_a_record_a_case_and_a_report(command: Command, tmp_path: P
             assert record.quality is not None
             assert record.quality.reached_target == (record.case.framework == "scikit-learn")
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
-    assert environment["settings"]["threads"] == left[0].case.threads
+    assert environment["settings"]["threads"] == [left[0].case.threads]
     again = command("benchmarks", "run", *words, "--output", tmp_path / "run")
     assert "already holds a run" in one_line(again)
 
 
-def test_ctrl_c_keeps_the_records_makes_the_report_and_leaves_no_process(tmp_path: Path) -> None:
+def test_ctrl_c_keeps_all_records_makes_the_report_and_leaves_no_process(tmp_path: Path) -> None:
     words = [
         "--framework",
         "baseline",
@@ -287,35 +310,37 @@ def test_ctrl_c_keeps_the_records_makes_the_report_and_leaves_no_process(tmp_pat
         text=True,
     )
     cases = tmp_path / "run" / "cases"
-    while not any('"train"' in path.read_text() for path in cases.glob("scikit-learn-mlp-200000-*/journal.jsonl")):
+    while not any('"train"' in path.read_text() for path in cases.glob(f"scikit-learn-mlp-200000-*/{EVENTS}")):
         assert run.poll() is None
         time.sleep(0.05)
     workers = psutil.Process(run.pid).children(recursive=True)
     assert workers
     run.send_signal(signal.SIGINT)
-    said = run.communicate()[0]
-    assert run.returncode == 130, said
+    output = run.communicate()[0]
+    assert run.returncode == 130, output
     assert psutil.wait_procs(workers, timeout=5)[1] == []
     assert len(list(records.read(tmp_path / "run"))) >= 2
     assert (tmp_path / "run" / "report.html").exists()
 
 
-def test_pytest_by_hand_shows_its_own_table(command: Command) -> None:
-    done = command("pytest", "benchmarks", "--framework", "scikit-learn", "--rows", "1000", "--model", "logistic")
+def test_pytest_without_a_supervisor_shows_its_own_table(command: Command) -> None:
+    done = command(
+        "pytest", "benchmarks/case_process", "--framework", "scikit-learn", "--rows", "1000", "--model", "logistic"
+    )
     assert done.returncode == 0, done.stdout
     assert "test_warm[train]" in done.stdout
     assert "Median" in done.stdout
 
 
-@pytest.mark.parametrize(("option", "word"), [("--rows", "many"), ("--memory-limit", "lots"), ("--threads", "0")])
-def test_pytest_by_hand_answers_a_wrong_word(option: str, word: str, command: Command) -> None:
-    done = command("pytest", "benchmarks", "--framework", "baseline", option, word)
+@pytest.mark.parametrize(("option", "value"), [("--rows", "many"), ("--memory-limit", "lots"), ("--threads", "0")])
+def test_pytest_without_a_supervisor_refuses_a_wrong_option(option: str, value: str, command: Command) -> None:
+    done = command("pytest", "benchmarks/case_process", "--framework", "baseline", option, value)
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
-    assert word in done.stderr
+    assert value in done.stderr
 
 
-def test_pytest_by_hand_asks_for_a_framework(command: Command) -> None:
-    done = command("pytest", "benchmarks")
+def test_pytest_without_a_framework_says_how_to_name_one(command: Command) -> None:
+    done = command("pytest", "benchmarks/case_process")
     assert done.returncode == 4
     assert "name a framework: --framework baseline|scikit-learn|" in done.stderr + done.stdout

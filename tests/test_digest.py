@@ -1,4 +1,4 @@
-"""The digest of a recipe changes with the code that trains, and with nothing else."""
+"""The digest of a recipe changes if the code that trains changes, and only then."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from adapters import digest, registry
 from benchmarks.comparison import comparability
+from benchmarks.run_folder.environment import Environment, FrameworkFacts
 from tests.conftest import ROOT
 
 NAMES = sorted(registry.OURS)
@@ -42,7 +43,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 
 def reworded(source: str) -> str:
-    """Return the source with other docstrings and comments, and with its lines elsewhere."""
+    """Return the source with other docstrings and comments, and with more lines."""
     strings = {
         (node.lineno, node.col_offset)
         for node in ast.walk(ast.parse(source))
@@ -96,7 +97,7 @@ IN_BATCHES = {"scikit-learn", "pytorch-cpu", "pytorch-gpu", "tensorflow-cpu", "t
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "whose"),
+    ("file", "old", "new", "frameworks"),
     [
         ("adapters/scikit_learn.py", "learning_rate=rate", "learning_rate=2 * rate", {"scikit-learn"}),
         ("adapters/minibatch.py", "LARGEST_BATCH = ", "LARGEST_BATCH = 2 * ", IN_BATCHES),
@@ -111,23 +112,24 @@ IN_BATCHES = {"scikit-learn", "pytorch-cpu", "pytorch-gpu", "tensorflow-cpu", "t
         ("adapters/spark_folder.py", "LARGEST_FILE_BYTES", "MOST_BYTES", set()),
     ],
 )
-def test_a_change_of_code_changes_the_digests_of_those_whose_training_it_decides(
-    file: str, old: str, new: str, whose: set[str], copy: Path
+def test_a_change_of_code_changes_the_digests_of_the_frameworks_that_train_with_it(
+    file: str, old: str, new: str, frameworks: set[str], copy: Path
 ) -> None:
     before = digests(copy)
     replace(copy / file, old, new)
-    assert changed(before, digests(copy)) == whose
+    assert changed(before, digests(copy)) == frameworks
 
 
-def test_the_modules_that_do_not_matter_exist() -> None:
+def test_every_module_that_the_digest_leaves_out_exists() -> None:
     for module in digest.NOT_TRAINING:
         assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file(), module
 
 
-def test_a_run_with_another_digest_is_measured_again_and_says_whose_code_has_changed() -> None:
+def test_runs_with_different_digests_differ_in_the_code_that_trains() -> None:
     earlier, now = (
-        {"frameworks": {"h2o": {"recipe_digest": known}}} for known in ("50bb", registry.recipe_digest("h2o"))
+        Environment(frameworks={"h2o": FrameworkFacts(recipe_digest=known)})
+        for known in ("50bb", registry.recipe_digest("h2o"))
     )
     assert comparability.recipe_changed(earlier, now, "h2o") == ["the code that trains h2o has changed"]
     assert comparability.recipe_changed(now, now, "h2o") == []
-    assert comparability.recipe_changed({}, now, "h2o") == []
+    assert comparability.recipe_changed(Environment(), now, "h2o") == []

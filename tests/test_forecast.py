@@ -1,16 +1,18 @@
-"""How long a run will take: from the same case, from sizes around it, or not known."""
+"""The forecast of a run comes from the same case or from other sizes of it, and is otherwise unknown."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks.cases import Case
-from benchmarks.run_folder import environment, records
+from benchmarks.run_folder import environment, machine_facts, records
+from benchmarks.run_folder.environment import Environment
 from benchmarks.run_folder.records import Record
 from benchmarks.scheduling.forecast import HERE, forecast, walls
+from datasets.files import write_json
 
 
 def case(rows: int, seed: int = 0) -> Case:
@@ -19,11 +21,11 @@ def case(rows: int, seed: int = 0) -> Case:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run made here: 10 s on 1,000 rows, 12 s on 10,000."""
+    """A run on this machine: 10 s on 1,000 rows, 12 s on 10,000 rows."""
     for rows, seconds in ((1_000, 9.0), (1_000, 10.0), (1_000, 11.0), (10_000, 12.0)):
         records.append(tmp_path, Record("made", case(rows), "ok", wall_seconds=seconds))
     records.append(tmp_path, Record("made", case(10), "unavailable", reason="no Java"))
-    (tmp_path / "environment.json").write_text(json.dumps({"machine": environment.machine()}))
+    write_json(tmp_path / environment.FILE, Environment(machine=machine_facts.machine()))
     return tmp_path
 
 
@@ -37,7 +39,7 @@ def run(tmp_path: Path) -> Path:
         (100, 10.0, "measured here, scaled from 1,000 rows"),
     ],
 )
-def test_a_case_takes_what_it_took_or_what_the_sizes_around_it_say(
+def test_a_forecast_is_the_median_of_the_same_case_or_lies_on_a_line_through_the_nearest_sizes(
     run: Path, rows: int, seconds: float, source: str
 ) -> None:
     found = forecast(case(rows, seed=5), walls([run], here=True), HERE)
@@ -45,18 +47,18 @@ def test_a_case_takes_what_it_took_or_what_the_sizes_around_it_say(
     assert found.source == source
 
 
-def test_of_what_was_never_run_nothing_is_known(run: Path) -> None:
+def test_a_case_that_was_never_run_has_no_forecast(run: Path) -> None:
     known = walls([run], here=True)
     assert forecast(Case("h2o", "mlp", 1_000, "tuned", 2), known, HERE).seconds is None
     assert forecast(Case("spark", "mlp", 1_000, "tuned", 1), known, HERE).seconds is None
 
 
-def test_another_machines_runs_do_not_count_as_measured_here(run: Path) -> None:
-    description = {"machine": environment.machine() | {"processor": "another"}}
-    (run / "environment.json").write_text(json.dumps(description))
+def test_runs_of_another_machine_do_not_count_as_measured_here(run: Path) -> None:
+    other = replace(machine_facts.machine(), processor="another")
+    write_json(run / environment.FILE, Environment(machine=other))
     assert walls([run], here=True) == {}
     assert len(walls([run], here=False)) == 2
 
 
-def test_what_is_no_run_says_nothing(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_ignored(tmp_path: Path) -> None:
     assert walls([tmp_path], here=True) == {}

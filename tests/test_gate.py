@@ -1,4 +1,4 @@
-"""The quality gate: a training that stops early fails, and the record and the report say by what."""
+"""The quality gate fails a training that stops early, and the record and the report name the failed condition."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_shortfall_too_small_for_four_decimals_is_shown_with_more() -> None:
     assert shortfall([judged(0.98, 0.0530004)]) == "log-loss 0.0530004, at most 0.0530000"
 
 
-def test_a_training_that_is_stopped_early_fails_by_its_log_loss_alone(
+def test_a_training_that_stops_early_fails_only_the_condition_on_log_loss(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := missing("scikit-learn"):
@@ -103,10 +103,10 @@ def test_a_training_that_is_stopped_early_fails_by_its_log_loss_alone(
     assert quality.log_loss_excess == pytest.approx(quality.log_loss - quality.reference_log_loss)
     assert not quality.reached_target
     assert quality.failed_conditions == ("log-loss",)
-    told = f"below target: log-loss {quality.log_loss:.4f}, at most {quality.log_loss_limit:.4f}"
-    assert told in done.stdout
+    shortfall_text = f"below target: log-loss {quality.log_loss:.4f}, at most {quality.log_loss_limit:.4f}"
+    assert shortfall_text in done.stdout
     for name in ("report.html", "report.md"):
-        assert f"ok, {told}" in (tmp_path / "run" / name).read_text(encoding="utf-8")
+        assert f"ok, {shortfall_text}" in (tmp_path / "run" / name).read_text(encoding="utf-8")
     with (tmp_path / "run" / "results.csv").open(newline="", encoding="utf-8") as file:
         [line] = csv.DictReader(file)
     assert (line["reached_target"], line["failed_conditions"]) == ("False", "log-loss")

@@ -8,10 +8,9 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import h2o
 import psutil
@@ -20,10 +19,9 @@ import pytest
 from adapters import registry
 from adapters.base import Resources
 from benchmarks import preparation
-from benchmarks.cases import Case
+from benchmarks.cases import Case, Limits
 from benchmarks.run_folder.records import Record
 from benchmarks.supervision import supervisor
-from benchmarks.supervision.supervisor import Limits
 from datasets import store
 from datasets.flowers import real_flowers
 from tests import stranger
@@ -190,8 +188,8 @@ def test_a_case_succeeds_while_another_user_scans_its_ports(tmp_path: Path) -> N
     stranger.account()
     command = [sys.executable, "-m", "benchmarks", "run", "--framework", "h2o", "--model", "logistic"]
     command += ["--rows", "150", "--track", "tuned", "--launches", "1", "--output", str(tmp_path / "run")]
-    with (tmp_path / "said").open("w") as said:
-        running = psutil.Popen(command, cwd=ROOT, stdout=said, stderr=said, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    with (tmp_path / "log").open("w") as log:
+        running = psutil.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)})
     family: set[psutil.Process] = set()
     scanned: set[int] = set()
     while True:
@@ -204,9 +202,8 @@ def test_a_case_succeeds_while_another_user_scans_its_ports(tmp_path: Path) -> N
             break
         except psutil.TimeoutExpired:
             continue
-    said_text = (tmp_path / "said").read_text()
     records = [json.loads(line) for line in (tmp_path / "run" / "records.jsonl").read_text().splitlines()]
-    assert [record["outcome"] for record in records] == ["ok"], said_text
+    assert [record["outcome"] for record in records] == ["ok"], (tmp_path / "log").read_text()
     assert len(scanned) >= 2
     assert psutil.wait_procs(family, timeout=10)[1] == []
 
@@ -232,12 +229,15 @@ def test_a_case_ends_with_a_reason_when_one_of_its_processes_is_killed(killed: s
     assert not [process for process in family if process.is_running()]
     assert record.outcome == "failed"
     assert record.phase == "train"
-    expected = "RuntimeError: H2O's server ended with signal SIGKILL" if killed == "java" else "killed by signal 9"
-    assert expected in str(record.reason)
+    reasons = {
+        "java": "RuntimeError: H2O's server ended with signal SIGKILL",
+        "python": "another program killed the process with signal 9",
+    }
+    assert reasons[killed] in str(record.reason)
 
 
-def supervised(case: Case, folder: Path, watch: Any) -> Record:
-    return supervisor.run(case, Limits(300.0, 4 * GIB), folder, "a run", watch=watch)
+def supervised(case: Case, folder: Path, on_phase: Callable[[str | None], None]) -> Record:
+    return supervisor.run(case, Limits(300.0, 4 * GIB), folder, "a run", on_phase=on_phase)
 
 
 @pytest.mark.skipif(not shutil.which("unshare"), reason="unshare, which mounts a small disk, is missing")

@@ -1,4 +1,4 @@
-"""The page in a real browser, without network: it answers what Python answers, and everybody can use it."""
+"""The page in a real browser without a network gives the answers of Python and is accessible."""
 
 from __future__ import annotations
 
@@ -22,37 +22,13 @@ from benchmarks.run_folder import records, runs
 from benchmarks.run_folder.records import Record
 from reports import load, page, verdict
 from reports.verdict import CLOCKS, Question
-from tests.test_reports import EVERYTHING, HOSTILE, make_run, record
+from tests.factories import ENVIRONMENT, EVERYTHING, HOSTILE, growing, make_run, record
 
 PUBLISHED = sorted(path.parent for path in runs.REPORTS.glob("published/*/records.jsonl"))
 QUESTIONS = 250
 WIDTHS = (1440, 1024, 360)
 
 
-def growing(framework, startup, c, noise, rows=(1_000, 10_000, 100_000, 1_000_000), model="mlp", track="tuned"):
-    """Launches of a framework that follows a law, with a memory that does so too."""
-    for size in rows:
-        for launch in (1, 2, 3):
-            seconds = (startup + c * size) * (1 + noise * (launch - 2))
-            accuracy = 0.97 + 0.01 * (size >= 10_000) + 0.002 * (size >= 100_000)
-            times = {"load": (0.1,), "train": (seconds,)}
-            one = record(framework, model, size, launch=launch, track=track, times=times, accuracy=accuracy)
-            peak = int(2e8 * (1 + noise * (launch - 2)) + 300 * size)
-            phases = {name: replace(phase, peak_memory_bytes=peak) for name, phase in one.phases.items()}
-            yield replace(one, phases=phases)
-
-
-ENVIRONMENT = {
-    "settings": {"time_limit_s": 60, "memory_limit_bytes": 8 * 2**30},
-    "machine": {"processor": "Some CPU", "usable_cores": 2, "memory_bytes": 24 * 2**30},
-    "frameworks": {
-        name: {"version": "1", "device": device, "adoption": {"packages": 5, "megabytes": size, "adapter_lines": 99}}
-        for name, device, size in (
-            ("scikit-learn", "cpu", 210.5), ("tensorflow-cpu", "cpu", 2056.0), ("pytorch-gpu", "cuda", 2900.0),
-            ("spark", "cpu", 774.0), ("h2o", "cpu", 741.0), ("a framework of tomorrow", "cpu", 12.0),
-        )
-    },
-}  # fmt: skip
 CRAFTED = [
     *EVERYTHING,
     *growing("a framework of tomorrow", 0.5, 2e-6, 0.04, rows=(10_000, 100_000, 1_000_000, 10_000_000)),
@@ -66,7 +42,7 @@ CRAFTED = [
 
 @pytest.fixture(scope="module", params=["crafted", *(folder.name for folder in PUBLISHED)])
 def folder(request, tmp_path_factory) -> Path:
-    """A run with every outcome, and each that is published; the report is written beside it."""
+    """Return the folder of a run with every outcome, and of each published run, for a report to be written into."""
     folder = tmp_path_factory.mktemp("page") / request.param
     if request.param == "crafted":
         return make_run(folder, CRAFTED, ENVIRONMENT)
@@ -83,7 +59,7 @@ def report(folder) -> page.Report:
 
 @pytest.fixture
 def opened(browser: Browser, folder: Path, report):
-    """Opens the page in a window; at the end there must have been no error and no request."""
+    """Return a function that opens the page in a window. The test fails if the page makes an error or a request."""
     complaints: list[str] = []
 
     def opened(fragment: str = "", width: int = 1440, scheme: str = "light") -> Page:
@@ -107,7 +83,7 @@ def opened(browser: Browser, folder: Path, report):
 
 
 def questions(report: page.Report):
-    """Questions at random, about what is recorded and what is not."""
+    """Yield random questions about sizes that were measured and about other sizes."""
     draw = random.Random(0)
     found = report.contenders
     measured = sorted({size.rows for one in found for size in one.sizes})
@@ -147,7 +123,7 @@ def expected(question: Question, report: page.Report) -> dict[str, list]:
     }
 
 
-def test_the_page_answers_what_python_answers_question_by_question(opened, report):
+def test_the_page_gives_the_same_answers_as_python(opened, report):
     tab = opened()
     verdicts = set()
     for question in questions(report):
@@ -158,7 +134,7 @@ def test_the_page_answers_what_python_answers_question_by_question(opened, repor
     assert verdicts == {"yes", "no", "not known"}
 
 
-def test_moving_the_controls_changes_question_ranking_and_address(opened, report):
+def test_the_controls_change_the_question_the_ranking_and_the_address(opened, report):
     tab = opened()
     models = sorted({one.model for one in report.contenders})
     first = report.asked[0].question
@@ -181,7 +157,7 @@ def test_moving_the_controls_changes_question_ranking_and_address(opened, report
     assert again.evaluate(SHOWN) == expected(first, report)
 
 
-def test_what_cannot_be_asked_is_told_and_the_question_stays(opened, report):
+def test_invalid_input_gives_a_message_and_keeps_the_question(opened, report):
     tab = opened("#rows=-5&seconds=soon&model=nobody&device=abacus&accuracy=&memory=x")
     assert tab.evaluate("question") == asdict(report.asked[0].question)
     tab.get_by_label("Rows, exactly").fill("many")
@@ -190,7 +166,7 @@ def test_what_cannot_be_asked_is_told_and_the_question_stays(opened, report):
     assert tab.evaluate(SHOWN) == expected(report.asked[0].question, report)
 
 
-def test_a_moved_slider_is_answered_before_anything_else_happens(opened, report):
+def test_a_moved_slider_is_answered_at_once(opened, report):
     tab = opened()
     shown = tab.evaluate(f"""() => {{
         const slider = document.getElementById("seconds-slider");
@@ -201,7 +177,7 @@ def test_a_moved_slider_is_answered_before_anything_else_happens(opened, report)
     assert shown == expected(replace(report.asked[0].question, seconds=0.1), report)
 
 
-def test_every_chart_is_drawn_and_a_switch_takes_a_framework_out_of_all(opened, report):
+def test_every_chart_is_drawn_and_a_switch_hides_a_framework_in_all_of_them(opened, report):
     tab = opened()
     model = report.asked[0].question.model
     figures = [figure for figure in report.parts[0].figures if figure.model in (model, None)]
@@ -264,7 +240,7 @@ def test_nothing_is_wider_than_the_window(opened, width):
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_words_do_not_overlap_in_the_ranking(opened):
+def test_text_does_not_overlap_in_the_ranking(opened):
     for width in WIDTHS:
         tab = opened(width=width)
         boxes = tab.evaluate("""() => [...document.querySelectorAll("#answers li")].map((line) =>
@@ -287,11 +263,11 @@ def test_the_printed_handout_has_at_most_4_pages(opened, report):
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 4
 
 
-def test_the_page_is_small_enough_to_be_sent_around(folder, report):
+def test_the_page_is_smaller_than_5_mib(folder, report):
     assert (folder / "report.html").stat().st_size < 5 * 2**20
 
 
-def test_hostile_words_are_shown_and_not_run(browser, tmp_path):
+def test_hostile_text_is_shown_and_not_executed(browser, tmp_path):
     nasty = record(HOSTILE, HOSTILE, outcome="failed", phase="train", reason=HOSTILE, track=HOSTILE)
     folder = make_run(tmp_path / "nasty", [nasty, record()], {"frameworks": {HOSTILE: {"version": HOSTILE}}})
     page.write(page.make(load.runs([folder])), folder)
@@ -307,7 +283,7 @@ def test_hostile_words_are_shown_and_not_run(browser, tmp_path):
 
 
 @pytest.mark.parametrize("records", [[], [record(outcome="unavailable", reason="not here")], [record()]])
-def test_a_page_of_next_to_nothing_stands(browser, tmp_path, records):
+def test_a_run_with_at_most_one_record_gives_a_page(browser, tmp_path, records):
     folder = make_run(tmp_path / "little", records)
     page.write(page.make(load.runs([folder])), folder)
     errors: list[str] = []
@@ -319,14 +295,14 @@ def test_a_page_of_next_to_nothing_stands(browser, tmp_path, records):
     tab.close()
 
 
-def test_a_report_is_the_same_bytes_every_time(folder, report, tmp_path):
+def test_the_same_records_give_the_same_bytes(folder, report, tmp_path):
     page.write(page.make(load.runs([folder])), tmp_path)
     for name in ("report.html", "report.md", "results.csv"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
 
 
 def unpacked(text: str) -> str:
-    """The page with its two packed parts unpacked: other builds of zlib pack them otherwise."""
+    """Return the page with its two compressed parts decompressed, because builds of zlib compress differently."""
     return re.sub(
         r'(<script type="text/plain" id="\w+">)([\w+/=]+)',
         lambda found: found[1] + gzip.decompress(base64.b64decode(found[2])).decode(),
@@ -335,7 +311,7 @@ def unpacked(text: str) -> str:
 
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda folder: folder.name)
-def test_a_published_report_is_what_its_records_make(published, tmp_path):
+def test_a_published_report_agrees_with_its_records(published, tmp_path):
     page.write(page.make(load.runs([published])), tmp_path)
     made, kept = (unpacked((folder / "report.html").read_text()) for folder in (tmp_path, published))
     assert len(made) > 10**6 and made == kept
@@ -345,7 +321,7 @@ def test_a_published_report_is_what_its_records_make(published, tmp_path):
     assert figures[0] == figures[1]
 
 
-def test_two_runs_answer_in_one_page(browser, tmp_path):
+def test_one_page_answers_for_two_runs(browser, tmp_path):
     folders = [
         make_run(tmp_path / "laptop", list(growing("scikit-learn", 0.1, 2e-6, 0.02)), ENVIRONMENT),
         make_run(tmp_path / "gpu-box", list(growing("pytorch-gpu", 2.0, 1e-8, 0.02)), ENVIRONMENT),
@@ -356,4 +332,17 @@ def test_two_runs_answer_in_one_page(browser, tmp_path):
     tab.goto((tmp_path / "both" / "report.html").as_uri())
     assert tab.evaluate(SHOWN) == expected(report.asked[0].question, report)
     assert {line[2] for line in tab.evaluate(SHOWN)["answers"]} == {"scikit-learn in laptop", "pytorch-gpu in gpu-box"}
+    tab.close()
+
+
+def test_one_page_answers_for_two_numbers_of_threads(browser, tmp_path):
+    launches = [*growing("spark", 0.5, 2e-6, 0.02, threads=1), *growing("spark", 0.5, 1e-6, 0.02, threads=2)]
+    folder = make_run(tmp_path / "threads", launches, ENVIRONMENT)
+    report = page.make(load.runs([folder]))
+    page.write(report, folder)
+    tab = browser.new_page()
+    tab.goto((folder / "report.html").as_uri())
+    shown = tab.evaluate(SHOWN)
+    assert shown == expected(report.asked[0].question, report)
+    assert [line[2] for line in shown["answers"]] == ["spark, 2 threads", "spark, 1 thread"]
     tab.close()

@@ -1,4 +1,4 @@
-"""Frameworks from outside the repository: by the documented commands, and only where the user has named them."""
+"""Frameworks from outside the repository run by the documented commands, and only if the user names their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from adapters import digest, plugins, registry
 from benchmarks.run_folder import records, runs
-from benchmarks.scheduling.runner import ORDER
+from benchmarks.scheduling import configuration
 from errors import BadInput
 from tests.conftest import ROOT, Command, one_line
 
@@ -24,11 +24,12 @@ MEASURED = ["--framework", NAME, "--framework", "baseline", "--model", "logistic
 
 @pytest.fixture
 def centroid(tmp_path: Path) -> Path:
-    """The example, outside the repository."""
+    """A copy of the example outside the repository."""
     return Path(shutil.copy(EXAMPLE, tmp_path / "my centroid.py"))
 
 
 def with_change(path: Path, old: str, new: str) -> Path:
+    """Replace text in a file, which must contain it, and return the path."""
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
@@ -36,13 +37,13 @@ def with_change(path: Path, old: str, new: str) -> Path:
 
 
 def leaving_a_mark(path: Path) -> Path:
-    """Let an adapter file make a file beside it when its code runs; return the path of that file."""
+    """Change an adapter file so that its code creates a file when it runs. Return the path of that file."""
     mark = path.with_name("its code has run")
     path.write_text(f"{path.read_text()}\n\nPath({str(mark)!r}).touch()\n")
     return mark
 
 
-def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
+def test_an_adapter_file_passes_the_contract_and_is_measured_resumed_and_reported(
     command: Command, centroid: Path, tmp_path: Path
 ) -> None:
     contract = command("pytest", "-q", "-p", "no:cacheprovider", "tests/contract.py", "--adapter", centroid)
@@ -56,13 +57,14 @@ def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
     before = {record.case.framework: record for record in records.read(run)}
     assert [before[name].outcome for name in (NAME, "baseline")] == ["ok", "ok"]
     assert before[NAME].quality is not None and before[NAME].quality.accuracy > 0.9
-    about = runs.read(run).facts("frameworks")[NAME]
-    assert about["format"] == "JSON"
-    assert about["adoption"]["adapter_lines"] == EXAMPLE.read_text().count("\n")
+    facts = runs.read(run).environment.framework(NAME)
+    assert facts.format == "JSON"
+    assert facts.install_cost is not None
+    assert facts.install_cost.adapter_lines == EXAMPLE.read_text().count("\n")
 
     records.set_aside(run, lambda record: record.case.framework != NAME)
-    told = one_line(command("benchmarks", "run", "--resume", run))
-    assert f"name it again: --adapter {shlex.quote(str(centroid))}" in told
+    answer = one_line(command("benchmarks", "run", "--resume", run))
+    assert f"name it again: --adapter {shlex.quote(str(centroid))}" in answer
     centroid = centroid.rename(tmp_path / "elsewhere.py")
     with_change(centroid, "the nearest centroid, in plain NumPy", "reworded")
     resumed = command("benchmarks", "run", "--resume", run, "--adapter", centroid)
@@ -85,27 +87,29 @@ def test_an_adapter_file_runs_through_contract_benchmark_resume_and_report(
 
 
 def test_an_adapter_file_trains_and_predicts(command: Command, centroid: Path, tmp_path: Path) -> None:
-    model, named = tmp_path / "model", tmp_path / "named.csv"
+    model, predictions = tmp_path / "model", tmp_path / "predictions.csv"
     words = ["--adapter", centroid, "--framework", NAME, "--model", "logistic", "--data", IRIS, "--output", model]
     trained = command("adapters", "train", *words)
     assert trained.returncode == 0, trained.stderr
-    asked = ["adapters", "predict", "--model", model, "--data", IRIS, "--output", named]
-    assert "--adapter FILE.py" in one_line(command(*asked))
-    assert command(*asked, "--adapter", centroid).returncode == 0
-    assert named.read_text().count("\n") == 151
+    predict = ["adapters", "predict", "--model", model, "--data", IRIS, "--output", predictions]
+    assert "--adapter FILE.py" in one_line(command(*predict))
+    assert command(*predict, "--adapter", centroid).returncode == 0
+    assert predictions.read_text().count("\n") == 151
 
 
-def test_a_case_runs_by_hand(command: Command, centroid: Path) -> None:
-    done = command("pytest", "benchmarks", "--adapter", centroid, "--framework", NAME, "--model", "logistic")
+def test_a_case_of_an_adapter_file_runs_without_a_supervisor(command: Command, centroid: Path) -> None:
+    done = command(
+        "pytest", "benchmarks/case_process", "--adapter", centroid, "--framework", NAME, "--model", "logistic"
+    )
     assert done.returncode == 0, done.stdout
     assert "test_warm[train]" in done.stdout
-    unknown = command("pytest", "benchmarks", "--framework", NAME)
+    unknown = command("pytest", "benchmarks/case_process", "--framework", NAME)
     assert unknown.returncode == 4
     assert f"there is no framework '{NAME}'" in unknown.stderr
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "problem"),
     [
         ("FRAMEWORK =", "ROW =", "has no FRAMEWORK; add it"),
         ("FRAMEWORK = {", "FRAMEWORK = {{", "line 16 is not Python"),
@@ -121,27 +125,27 @@ def test_a_case_runs_by_hand(command: Command, centroid: Path) -> None:
         ("import json\n", "import sklearn\nimport json\n", "line 5, failed: ModuleNotFoundError"),
     ],
 )
-def test_a_wrong_adapter_file_gets_one_line_with_its_path(
-    old: str, new: str, said: str, command: Command, centroid: Path, tmp_path: Path
+def test_a_wrong_adapter_file_gives_one_line_with_its_path(
+    old: str, new: str, problem: str, command: Command, centroid: Path, tmp_path: Path
 ) -> None:
     with_change(centroid, old, new)
     words = ["--adapter", centroid, "--framework", NAME, "--rows", "150", "--output", tmp_path / "run"]
     if "scikit-learn" in new:
         words[3] = "scikit-learn"
-    told = one_line(command("benchmarks", "run", *words))
-    assert said in told
-    assert str(centroid) in told
+    answer = one_line(command("benchmarks", "run", *words))
+    assert problem in answer
+    assert str(centroid) in answer
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", "adapter.txt", "."])
-def test_a_path_that_is_no_python_file_gets_one_line(name: str, command: Command, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_python_file_gives_one_line(name: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "adapter.txt").touch()
-    told = one_line(command("adapters", "list", "--adapter", tmp_path / name))
-    assert "there is no such Python file" in told
+    answer = one_line(command("adapters", "list", "--adapter", tmp_path / name))
+    assert "there is no such Python file" in answer
 
 
-def test_the_contract_tests_name_what_is_wrong_in_one_line(command: Command, centroid: Path) -> None:
+def test_the_contract_tests_name_the_problem_of_a_file_in_one_line(command: Command, centroid: Path) -> None:
     with_change(centroid, "class NearestCentroid(", "1 / 0\n\n\nclass NearestCentroid(")
     done = command("pytest", "tests/contract.py", "--adapter", centroid)
     assert done.returncode == 4
@@ -150,7 +154,7 @@ def test_the_contract_tests_name_what_is_wrong_in_one_line(command: Command, cen
     ]
 
 
-def test_code_of_a_file_runs_only_to_measure_or_use_it(command: Command, centroid: Path) -> None:
+def test_the_code_of_an_adapter_file_runs_only_when_it_is_measured_or_used(command: Command, centroid: Path) -> None:
     mark = leaving_a_mark(centroid)
     for words in (["adapters", "list"], ["benchmarks", "list", "--framework", NAME, "--rows", "150"]):
         done = command(*words, "--adapter", centroid)
@@ -161,26 +165,28 @@ def test_code_of_a_file_runs_only_to_measure_or_use_it(command: Command, centroi
     assert mark.exists()
 
 
-def test_no_received_run_makes_a_command_run_a_file(command: Command, centroid: Path, tmp_path: Path) -> None:
+def test_a_received_run_cannot_make_a_command_run_an_adapter_file(
+    command: Command, centroid: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     measured = command("benchmarks", "run", "--adapter", centroid, *MEASURED, "--output", run)
     assert measured.returncode == 0, measured.stderr
     mark = leaving_a_mark(centroid)
-    plan = json.loads((run / ORDER).read_text())
+    plan = json.loads((run / configuration.FILE).read_text())
     plan["adapters"][0]["digest"] = digest.of_source(centroid.read_bytes())
-    (run / ORDER).write_text(json.dumps(plan))
+    (run / configuration.FILE).write_text(json.dumps(plan))
     assert "if you trust that file" in one_line(command("benchmarks", "run", "--resume", run))
     assert command("reports", run).returncode == 0
     assert command("benchmarks", "compare", run, run).returncode == 0
-    plan["adapters"][0]["framework"] = "baseline"  # as if a framework of ours were in that file
-    (run / ORDER).write_text(json.dumps(plan))
+    plan["adapters"][0]["framework"] = "baseline"  # claim that the file adds one of our frameworks
+    (run / configuration.FILE).write_text(json.dumps(plan))
     one_line(command("benchmarks", "run", "--resume", run))
     assert not mark.exists()
 
 
 @pytest.fixture
 def installed(tmp_path: Path, centroid: Path) -> Path:
-    """A folder of installed packages with one that has an adapter."""
+    """A folder of installed packages, one of which has an adapter."""
     site = tmp_path / "site"
     (site / "centroids").mkdir(parents=True)
     (site / "centroids" / "__init__.py").touch()
@@ -200,11 +206,11 @@ def test_an_installed_package_adds_its_framework(command: Command, installed: Pa
     collected = command("pytest", "tests/contract.py", "--adapter", NAME, "--collect-only", "-q", PYTHONPATH=path)
     assert f"Test_{NAME}::" in collected.stdout
     with_change(installed / "centroids" / "adapter.py", f'"name": "{NAME}"', '"name": "spark"')
-    told = one_line(command("adapters", "list", PYTHONPATH=path))
-    assert "the installed package centroids: there is a framework spark already" in told
+    answer = one_line(command("adapters", "list", PYTHONPATH=path))
+    assert "the installed package centroids: there is a framework spark already" in answer
 
 
-def test_a_framework_is_not_added_twice_under_one_name(
+def test_two_files_cannot_add_a_framework_with_the_same_name(
     centroid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registry, "FRAMEWORKS", dict(registry.FRAMEWORKS))

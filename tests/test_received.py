@@ -1,4 +1,4 @@
-"""A run that was received, or damaged: whatever its files hold, the answer is a report or one line."""
+"""A received or damaged run gives a report or an error message of one line, whatever its files contain."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import vl_convert
 from rich.console import Console
 
 from benchmarks.comparison import compare
+from benchmarks.run_folder.environment import FILE as ENVIRONMENT
 from benchmarks.run_folder.records import FILE
-from benchmarks.run_folder.runs import ENVIRONMENT
 from errors import BadInput
 from reports import charts, load, page, raw, terminal
+from tests.factories import make_run, record, rich_record
 from tests.mutations import damaged
-from tests.test_reports import make_run, record, rich_record
 
 MUTATIONS = 300
 PAGES = 25
@@ -55,12 +55,12 @@ SEEDS = {FILE: 1, ENVIRONMENT: 2}
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that is not damaged."""
+    """Return the folder of a run that is not damaged."""
     return make_run(tmp_path_factory.mktemp("received") / "whole", RECORDS, ABOUT)
 
 
 def answers(folder: Path, whole: Path, drawn: bool) -> bool:
-    """Whether the folder is a run; then its report is made, with or without charts, and it is compared with another."""
+    """Make the report of a folder, with or without charts, and compare it. Return whether the folder is a run."""
     try:
         runs = load.runs([folder])
     except BadInput as error:
@@ -109,7 +109,7 @@ def test_a_damaged_file_gives_a_report_or_one_line(name: str, whole: Path, tmp_p
         ("peak_memory_bytes", 0),
     ],
 )
-def test_numbers_that_are_small_or_large_give_a_report(name: str, value: object, whole: Path, tmp_path: Path) -> None:
+def test_very_small_and_very_large_numbers_give_a_report(name: str, value: object, whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(whole, folder)
     lines = [json.loads(line) for line in (whole / FILE).read_text().splitlines()]
@@ -120,8 +120,8 @@ def test_numbers_that_are_small_or_large_give_a_report(name: str, value: object,
     assert answers(folder, whole, drawn=True)
 
 
-@pytest.mark.parametrize("part", ["machine", "settings"])
-def test_an_environment_with_less_than_nothing_is_refused(part: str, tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", [record()], {part: {"memory_bytes": -1}})
-    with pytest.raises(BadInput, match=rf"{part}, memory_bytes is -1"):
+@pytest.mark.parametrize(("part", "name"), [("machine", "memory_bytes"), ("settings", "memory_limit_bytes")])
+def test_an_environment_with_a_negative_amount_is_rejected(part: str, name: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", [record()], {part: {name: -1}})
+    with pytest.raises(BadInput, match=rf">= 0 - at `\$\.{part}\.{name}`"):
         load.runs([folder])

@@ -1,4 +1,4 @@
-"""The report: what it says about records, and that it says it whatever the records hold."""
+"""A report shows what the records contain, including failures, hostile text and missing parts."""
 
 from __future__ import annotations
 
@@ -10,72 +10,21 @@ import statistics
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from benchmarks.gate import Gate
 from benchmarks.run_folder import runs
-from benchmarks.run_folder.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
-from benchmarks.run_folder.runs import Run
+from benchmarks.run_folder.records import FILE
 from benchmarks.units import show_memory, show_rows
 from errors import BadInput
 from reports import charts, load, page, styles, terminal
 from reports.results import moved, probes, results, show_estimate, standings
+from tests.factories import EVERYTHING, HOSTILE, SECONDS, make_run, probed, record, rich_record, run
 
 ROOT = Path(__file__).parent.parent
-HOSTILE = "</script><script>alert('gotcha')</script> | `tick` <!--"
-SECONDS = {"import": (0.9,), "start": (0.1,), "load": (0.2,), "train": (1.5, 1.0, 9.0), "predict": (0.1, 0.3)}
-
-
-def record(
-    framework="scikit-learn", model="mlp", rows=1000, outcome="ok", launch=1, accuracy=0.98, log_loss=0.05,
-    track="tuned", **more,
-):  # fmt: skip
-    """A record that ended well, or another with what the test says; a keyword names its times of a phase, too."""
-    case = Case(framework, model, rows, track, 2, 0)
-    if outcome != "ok":
-        return Record("made", case, outcome, launch=launch, **more)
-    times = {**SECONDS, "predict_one": (2e-5,) * 200, **more.pop("times", {})}
-    phases = {name: Phase(values, (2 * values[0],), 1.0, 1.0, 300 * 2**20) for name, values in times.items()}
-    failed = Gate(0.978, 0.058).failed(accuracy, log_loss)
-    quality = Quality(
-        20_000, accuracy, log_loss, 0.978, not failed, 0.9837, 0.043, 0.043, log_loss - 0.043, 0.058, failed
-    )
-    return Record("made", case, "ok", launch, phases=phases, first_prediction_seconds=3.0, quality=quality,
-                  recipe={"solver": "adam", "epochs": 2}, **more)  # fmt: skip
-
-
-EVERYTHING = [
-    record(rows=150),
-    record(),
-    record(rows=1_000_000, times={"train": (20.0,)}),
-    record("pytorch-gpu", outcome="unavailable", reason="no CUDA device"),
-    record("h2o", accuracy=0.745),
-    record("h2o", rows=1_000_000, outcome="out-of-memory", phase="train", reason=HOSTILE),
-    record("spark", rows=1_000_000, outcome="timeout", phase="train", reason="train took longer than the 60 s allowed"),
-    record("spark", rows=10_000_000, outcome="skipped", reason="1,000,000 rows timed out"),
-    record("tensorflow-cpu", outcome="failed", phase="load", reason="ValueError: bad\nTraceback: of many lines"),
-    record("a framework of tomorrow"),
-    record("baseline", accuracy=0.33),
-    record("baseline", "forest", outcome="unsupported", reason="it has no trees"),
-    record(model="logistic", track="default"),
-    record(model="logistic", track="tuned"),
-    record("h2o", model="logistic", log_loss=0.0612),
-]
-
-
-def make_run(folder: Path, records, environment=None) -> Path:
-    folder.mkdir(parents=True)
-    (folder / FILE).touch()
-    for one in records:
-        append(folder, one)
-    if environment is not None:
-        (folder / "environment.json").write_text(json.dumps(environment))
-    return folder
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -90,7 +39,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 class Markup(HTMLParser):
-    """The elements, the words outside scripts and styles, and the text of each script of a page."""
+    """The elements of a page, its text outside scripts and styles, and the text of each script."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -145,13 +94,13 @@ def test_the_page_names_every_framework_and_every_reason(markup):
         assert fact in markup.words
 
 
-def test_hostile_text_is_shown_and_never_run(written, markup):
+def test_hostile_text_is_shown_and_never_executed(written, markup):
     assert "alert('gotcha')" in markup.words
     assert not any("gotcha" in text for kind, text in markup.scripts if kind != "application/json")
     assert "<script>" not in (written / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_page_asks_nobody_for_anything(markup):
+def test_the_page_makes_no_requests(markup):
     for _, attributes in markup.elements:
         assert not {"src", "srcset", "action", "data"} & attributes.keys()
         assert (attributes.get("href") or "#").startswith("#")
@@ -168,14 +117,14 @@ def test_the_charts_of_the_page_are_specifications_without_addresses(markup):
     assert not any("$schema" in one for one in drawn)
 
 
-def test_what_is_below_target_is_struck_through_and_marked(written, markup):
+def test_results_below_target_are_struck_through_and_named(written, markup):
     assert sum("struck" in (attributes.get("class") or "") for _, attributes in markup.elements) == 3
     assert "ok, below target: accuracy 0.7450, at least 0.9780" in markup.words
     assert "ok, below target: log-loss 0.0612, at most 0.0580" in markup.words
     assert "~~0.745~~" in (written / "report.md").read_text(encoding="utf-8")
 
 
-def test_the_table_holds_a_line_for_each_record_and_its_medians(written):
+def test_the_table_has_a_line_for_each_record_with_its_medians(written):
     with (written / "results.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     assert [line["outcome"] for line in lines] == [one.outcome for one in EVERYTHING]
@@ -202,18 +151,18 @@ def test_every_chart_has_a_table_behind_it(written):
     assert ["scikit-learn", "1,000", "tuned", "2"] in [row[:4] for row in table[1]]
 
 
-def test_a_failure_is_drawn_at_its_rows_with_what_happened():
-    whole = Run("made", Path(), tuple(EVERYTHING), {})
+def test_a_failure_is_drawn_at_its_rows_with_its_outcome():
+    whole = run(EVERYTHING)
     text = json.dumps(charts.train_chart(results(EVERYTHING), "mlp", styles.of_run(whole), 60.0).to_dict())
     assert "spark: timeout" in text and "h2o: out-of-memory" in text and "tensorflow-cpu: failed" in text
     assert "spark: skipped" not in text
 
 
-def test_frameworks_differ_in_colour_and_in_mark_and_added_ones_have_their_own_or_a_spare_style():
+def test_frameworks_differ_in_colour_and_mark_and_added_ones_have_their_own_or_a_spare_style():
     plum = {"colour": "#7B4B94", "mark": "triangle-left"}
     about = {"frameworks": {"theirs": {"style": plum}, "spark": {"style": plum}}}
     added = [record(name) for name in ("theirs", "one", "two", "three", "spark")]
-    found = styles.of_run(Run("made", Path(), tuple(added), about))
+    found = styles.of_run(run(added, about))
     assert found["theirs"] == ("#7B4B94", "triangle-left")
     assert found["spark"] == styles.STYLES["spark"]
     ours_and_added = styles.STYLES | found
@@ -223,19 +172,19 @@ def test_frameworks_differ_in_colour_and_in_mark_and_added_ones_have_their_own_o
 
 def test_the_charts_of_a_run_show_an_added_framework_in_the_style_of_its_environment(tmp_path):
     about = {"frameworks": {"theirs": {"style": {"colour": "#123456", "mark": "wedge"}}}}
-    (run,) = load.runs([make_run(tmp_path / "run", [record("theirs"), record()], about)])
-    drawn = json.dumps([figure.specification for figure in charts.figures(run, [])])
+    (loaded,) = load.runs([make_run(tmp_path / "run", [record("theirs"), record()], about)])
+    drawn = json.dumps([figure.specification for figure in charts.figures(loaded, [])])
     assert "#123456" in drawn and "wedge" in drawn
 
 
 @pytest.mark.parametrize("style", [{"colour": "red; }", "mark": "wedge"}, {"colour": "#123456", "mark": "M0,0"}, {}])
-def test_a_received_style_that_is_none_is_refused(tmp_path, style):
+def test_an_invalid_style_in_a_received_run_is_rejected(tmp_path, style):
     about = {"frameworks": {"theirs": {"style": style}}}
     with pytest.raises(BadInput, match="style"):
         load.runs([make_run(tmp_path / "run", [record("theirs")], about)])
 
 
-def test_launches_are_taken_together_and_cases_are_not():
+def test_launches_are_combined_and_cases_are_not():
     first, second = results([record(), record(launch=2, times={"train": (2.0,)}), record(rows=150)])[::-1]
     train = first.seconds("train")
     assert (train.count, train.launches, train.median) == (4, 2, 1.75)
@@ -244,12 +193,12 @@ def test_launches_are_taken_together_and_cases_are_not():
 
 
 def launches(framework, seconds, **more):
-    """Two launches; of the second, as of the real flowers, the model is not scored."""
+    """Return two launches. The second one is not scored, as for the real flowers."""
     near = {"times": {"train": (seconds, 1.01 * seconds, 0.99 * seconds)}, **more}
     return [record(framework, **near), replace(record(framework, launch=2, **near), quality=None)]
 
 
-def test_training_is_ranked_among_those_that_reached_their_target():
+def test_training_is_ranked_among_cases_that_reached_their_target():
     found = standings(
         results(
             [
@@ -273,33 +222,25 @@ def test_training_is_ranked_among_those_that_reached_their_target():
     assert [standing for case, standing in found.items() if case.rows == 150] == ["the only one"]
 
 
-def test_a_launch_that_is_not_scored_changes_nothing():
+def test_a_launch_that_is_not_scored_does_not_change_the_quality():
     (result,) = results(launches("spark", 1.0))
     assert result.quality("accuracy") == 0.98 and not result.below_target
     assert results(launches("spark", 1.0, accuracy=0.5))[0].below_target
 
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def probed(minute, seconds, **more):
-    return record(started=(NOON + timedelta(minutes=minute)).isoformat(), probe_seconds=(seconds,) * 5, **more)
-
-
-def test_a_machine_that_moves_is_seen_and_where():
-    run = [probed(minute, 0.040, launch=minute) for minute in range(1, 9)] + [probed(10, 0.050, framework="h2o")]
-    found = probes([*run, record(launch=10), replace(record(launch=11), started="noon", probe_seconds=(1.0,))])
+def test_a_change_of_the_machine_speed_is_found_with_its_launch():
+    launched = [probed(minute, 0.040, launch=minute) for minute in range(1, 9)]
+    launched.append(probed(10, 0.050, framework="h2o"))
+    found = probes([*launched, record(launch=10), replace(record(launch=11), started="noon", probe_seconds=(1.0,))])
     assert [probe.minutes for probe in found] == [*range(8), 9]
     (slow,) = moved(found)
     assert (slow.record.case.framework, slow.seconds) == ("h2o", 0.05)
     assert moved(found[:8]) == moved([]) == []
 
 
-def test_a_machine_at_rest_is_no_warning(tmp_path):
-    run = make_run(
-        tmp_path / "rest", [probed(minute, 0.04, launch=minute + 1) for minute in range(4)], {"warnings": []}
-    )
-    (part,) = page.make(load.runs([run])).parts
+def test_a_machine_with_a_steady_speed_gives_no_warning(tmp_path):
+    steady = [probed(minute, 0.04, launch=minute + 1) for minute in range(4)]
+    (part,) = page.make(load.runs([make_run(tmp_path / "rest", steady, {"warnings": []})])).parts
     assert part.warnings == [] and "probe" in [figure.name for figure in part.figures]
 
 
@@ -309,12 +250,12 @@ def test_few_calls_have_no_p99():
     assert results([record()])[0].doubt("predict_one") is None
 
 
-def test_numbers_are_written_for_people():
+def test_memory_and_rows_are_shown_with_units():
     assert [show_memory(value) for value in (3.4 * 2**30, 2**29)] == ["3.4 GiB", "512 MiB"]
     assert [show_rows(value) for value in (150, 10_000, 10_000_000)] == ["150", "10,000", "10 M"]
 
 
-def test_several_runs_stand_side_by_side_with_their_names(tmp_path):
+def test_several_runs_are_reported_side_by_side_with_their_names(tmp_path):
     one = make_run(tmp_path / "monday" / "run", [record()])
     two = make_run(tmp_path / "tuesday" / "run", [record(times={"train": (5.0,)})])
     done = command(one, two, "--output", tmp_path / "both")
@@ -327,7 +268,7 @@ def test_several_runs_stand_side_by_side_with_their_names(tmp_path):
     assert {"1-train-mlp.svg", "2-train-mlp.svg"} <= {path.name for path in (tmp_path / "both" / "figures").iterdir()}
 
 
-def test_the_terminal_shows_the_first_question_with_its_answers_and_the_path(tmp_path):
+def test_the_terminal_shows_the_first_question_its_answers_and_the_path(tmp_path):
     shown = io.StringIO()
     report = page.make(load.runs([make_run(tmp_path / "run", EVERYTHING)]))
     terminal.show(report, Path("report.html"), Console(file=shown, width=200))
@@ -347,7 +288,7 @@ def test_a_run_without_records_gets_a_page_that_says_so(tmp_path):
 
 def test_a_run_in_which_nothing_worked_gets_a_page(tmp_path):
     bad = [one for one in EVERYTHING if one.outcome != "ok"]
-    folder = make_run(tmp_path / "bad", bad, {"machine": {}, "git": {}, "settings": {"time_limit_s": "soon"}})
+    folder = make_run(tmp_path / "bad", bad, {"machine": {}, "git": {}, "settings": {}})
     assert (
         "train took longer than the 60 s allowed"
         in Markup(page.write(page.make(load.runs([folder])), folder).read_text(encoding="utf-8")).words
@@ -355,9 +296,9 @@ def test_a_run_in_which_nothing_worked_gets_a_page(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "damage", ["missing", "no records file", "no json", "no record", "bad value", "bad environment"]
+    "damage", ["missing", "no records file", "no json", "no record", "bad value", "bad environment", "bad setting"]
 )
-def test_a_folder_that_is_no_run_is_told_in_one_line(tmp_path, damage):
+def test_a_folder_that_is_not_a_run_gives_a_message_of_one_line(tmp_path, damage):
     folder = tmp_path / "run"
     if damage != "missing":
         folder.mkdir()
@@ -367,18 +308,20 @@ def test_a_folder_that_is_no_run_is_told_in_one_line(tmp_path, damage):
         (folder / FILE).write_text(text + "\n")
     if damage == "bad environment":
         (folder / "environment.json").write_text("[1]")
+    if damage == "bad setting":
+        (folder / "environment.json").write_text('{"settings": {"time_limit_s": "soon"}}')
     with pytest.raises(BadInput) as told:
         load.runs([folder])
     assert str(folder) in str(told.value) and "\n" not in str(told.value)
 
 
-def test_a_folder_that_is_no_run_ends_the_command_with_code_2(tmp_path):
+def test_a_folder_that_is_not_a_run_gives_exit_code_2(tmp_path):
     done = command(tmp_path / "nowhere")
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_a_reason_with_colours_and_broken_letters_is_shown_as_far_as_it_can_be(tmp_path):
+def test_a_reason_with_escape_codes_and_invalid_characters_is_shown_without_them(tmp_path):
     folder = make_run(
         tmp_path / "odd", [record(outcome="failed", phase="train", reason="\x1b[31mcaf\udce9\x00 closed")]
     )
@@ -387,42 +330,26 @@ def test_a_reason_with_colours_and_broken_letters_is_shown_as_far_as_it_can_be(t
     )
 
 
-def test_an_output_that_is_a_file_gives_one_line_and_code_2(tmp_path):
+def test_an_output_that_is_a_file_gives_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "taken").touch()
     done = command(make_run(tmp_path / "run", [record()]), "--output", tmp_path / "taken")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
 
 
-def test_the_newest_run_is_where_latest_points_be_it_a_link_or_a_text_file(tmp_path):
-    run = make_run(tmp_path / "runs" / "newest", [])
+def test_the_newest_run_is_where_latest_points_as_a_link_or_a_text_file(tmp_path):
+    newest = make_run(tmp_path / "runs" / "newest", [])
     with pytest.raises(BadInput, match="no run yet"):
         runs.newest(tmp_path / "latest")
     (tmp_path / "latest").write_text("runs/newest\n")
-    assert runs.newest(tmp_path / "latest") == run
+    assert runs.newest(tmp_path / "latest") == newest
     (tmp_path / "latest").unlink()
     (tmp_path / "latest").symlink_to("runs/newest")
-    assert runs.newest(tmp_path / "latest").samefile(run)
-
-
-JVM = Phase((4.0, 4.1, 3.9), (), 7.0, 4.0, 3 * 2**30, 6.0, 2 * 2**30, 512 * 2**20)
-
-
-def rich_record(framework, launch, minute, probe):
-    """A record with all that a schema can hold."""
-    one = probed(minute, probe, framework=framework, launch=launch)
-    return replace(
-        one,
-        phases={**one.phases, "train": JVM},
-        memory=Memory(100 * 2**20, 200 * 2**20, 3 * 2**30),
-        harness=Harness(0.5, 0.1, 0.2, 0.15, 0.05),
-        wall_seconds=10.0,
-        build={"blas": "OpenBLAS 0.3", "instructions": HOSTILE},
-    )
+    assert runs.newest(tmp_path / "latest").samefile(newest)
 
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    """The report of a run that tells everything."""
+    """Return the folder of a report whose run has every kind of measurement."""
     environment = {
         "warnings": ["frequency scaling is on", HOSTILE],
         "frameworks": {
@@ -440,7 +367,7 @@ def rich(tmp_path_factory):
     return folder
 
 
-def test_everything_that_a_run_tells_is_on_the_page_and_in_the_text(rich):
+def test_every_fact_of_a_run_is_on_the_page_and_in_the_text(rich):
     words = " ".join(Markup((rich / "report.html").read_text(encoding="utf-8")).words.split())
     text = (rich / "report.md").read_text(encoding="utf-8")
     for fact in (
@@ -462,7 +389,7 @@ def test_everything_that_a_run_tells_is_on_the_page_and_in_the_text(rich):
     assert words.count("frequency scaling is on") == 2
 
 
-def test_the_table_of_a_run_that_tells_everything_has_it_all(rich):
+def test_the_table_has_every_measurement_of_a_run(rich):
     with (rich / "results.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     first = lines[0]
@@ -478,7 +405,7 @@ def test_the_table_of_a_run_that_tells_everything_has_it_all(rich):
     assert [float(line["probe_seconds"]) for line in lines] == [0.04] * 4 + [0.06] * 2
 
 
-def test_a_mark_beside_a_number_says_its_rule(rich):
+def test_a_mark_next_to_a_number_has_its_rule_as_a_title(rich):
     elements = Markup((rich / "report.html").read_text(encoding="utf-8")).elements
     rules = {attributes["title"] for tag, attributes in elements if tag == "abbr"}
     assert rules == {"noisy: deviation 55 % is over 10 %"}

@@ -1,4 +1,4 @@
-"""What a run and a report may write to, whatever the folder holds that they are given."""
+"""A run and a report write only to their own files, whatever the folders that they are given contain."""
 
 from __future__ import annotations
 
@@ -15,44 +15,24 @@ from pathlib import Path
 import pytest
 
 from benchmarks import preparation
+from benchmarks.cases import PROFILES, Limits, plan
 from benchmarks.run_folder import records
 from benchmarks.run_folder.records import FILE, SET_ASIDE
-from benchmarks.scheduling import runner
-from benchmarks.scheduling.runner import ORDER, Order
+from benchmarks.scheduling import configuration, run_folders
+from benchmarks.scheduling.configuration import RunConfiguration
 from errors import BadInput
 from reports import load, output
 from tests.conftest import ROOT, Command, one_line
+from tests.factories import make_run, record
 from tests.mutations import damaged
-from tests.test_reports import make_run, record
+from tests.planned_run import make_planned_run
 
 ONE = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "1"]
-PLAN = {
-    "plan": {
-        "frameworks": ["baseline"],
-        "models": ["mlp"],
-        "rows": [150],
-        "tracks": ["tuned"],
-        "launches": 1,
-        "threads": 1,
-        "seed": 0,
-    },
-    "limits": {"time_s": 60.0, "memory_bytes": 2**30, "case_s": 3600.0, "rounds": 1},
-    "skip": True,
-    "time_budget_s": None,
-}
-
-
-def received(folder: Path, **plan: object) -> Path:
-    """A run's folder as somebody else could send it."""
-    folder.mkdir(parents=True)
-    (folder / FILE).touch()
-    (folder / ORDER).write_text(json.dumps(PLAN | {"plan": {**PLAN["plan"], **plan}}))  # type: ignore[dict-item]
-    return folder
 
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A folder outside of all runs; at the end its file is still there as it was."""
+    """A folder outside of all runs. Fail if its content has changed after the test."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "thesis.txt").write_text("ten years\n")
@@ -61,22 +41,22 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     assert (folder / "thesis.txt").read_text() == "ten years\n"
 
 
-def test_a_plan_with_a_name_that_leads_elsewhere_is_refused(command: Command, tmp_path: Path, victim: Path) -> None:
-    run = received(tmp_path / "runs" / "got", models=["x/../../../../victim"])
+def test_a_plan_whose_names_lead_out_of_the_folder_is_refused(command: Command, tmp_path: Path, victim: Path) -> None:
+    run = make_planned_run(tmp_path / "runs" / "got", models=["x/../../../../victim"])
     (run / "cases" / "baseline-x").mkdir(parents=True)
     assert "there is no model 'x/../../../../victim'" in one_line(command("benchmarks", "run", "--resume", run))
 
 
-def test_a_damaged_plan_is_refused_or_asks_for_what_there_is(tmp_path: Path) -> None:
+def test_a_damaged_plan_is_refused_or_stays_in_its_folder(tmp_path: Path) -> None:
     random_, failures, read = random.Random(3), [], 0
-    run = received(tmp_path / "run")
-    text = (run / ORDER).read_text()
+    run = make_planned_run(tmp_path / "run")
+    text = (run / configuration.FILE).read_text()
     for _ in range(300):
-        (run / ORDER).write_bytes(damaged(text, random_))
+        (run / configuration.FILE).write_bytes(damaged(text, random_))
         try:
-            order = Order.read(runner.resumed_folder(run))
-            runner.check(order)
-            for case, launch in order.plan.steps():
+            planned = RunConfiguration.read(run_folders.to_resume(run))
+            planned.check()
+            for case, launch in planned.plan.steps():
                 assert (run / "cases" / f"{case.slug}-{launch}").resolve().parent == run / "cases"
             read += 1
         except BadInput as error:
@@ -87,18 +67,48 @@ def test_a_damaged_plan_is_refused_or_asks_for_what_there_is(tmp_path: Path) -> 
     assert 10 < read < 290
 
 
-@pytest.mark.parametrize(
-    "published", sorted(ROOT.glob("reports/published/*/plan.json")), ids=lambda path: path.parent.name
-)
-def test_the_plan_of_a_published_run_can_be_read(published: Path) -> None:
-    assert len(Order.read(published.parent).plan.frameworks) == 8
+PUBLISHED = sorted(ROOT.glob("reports/published/*/plan.json"))
 
 
-def test_a_link_in_a_received_run_leads_nowhere(command: Command, tmp_path: Path, victim: Path) -> None:
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda path: path.parent.name)
+def test_the_plan_of_a_published_run_can_be_read(published: Path, tmp_path: Path) -> None:
+    content = json.loads(published.read_text())
+    if isinstance(content["plan"]["threads"], int):  # written by an earlier version, which is refused
+        with pytest.raises(BadInput, match="Start a new run"):
+            RunConfiguration.read(published.parent)
+        content["plan"]["threads"] = [content["plan"]["threads"]]
+    (tmp_path / configuration.FILE).write_text(json.dumps(content))
+    assert len(RunConfiguration.read(tmp_path).plan.frameworks) == 8
+
+
+def test_a_plan_of_an_earlier_version_is_refused_in_one_line(command: Command, tmp_path: Path) -> None:
+    run = make_planned_run(tmp_path / "run", threads=2)
+    refused = one_line(command("benchmarks", "run", "--resume", run))
+    assert "plan.json is damaged: Expected `array`, got `int` - at `$.plan.threads`. Start a new run" in refused
+
+
+def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
+    chosen = plan(PROFILES["quick"], ["baseline", "scikit-learn"], threads=[1, 2], seed=3)
+    planned = RunConfiguration(chosen, Limits(60.0, 2**30, 900.0, 2), skip=False, time_budget_s=450.0)
+    planned.write(tmp_path)
+    assert RunConfiguration.read(tmp_path) == planned
+    assert (planned.settings.threads, planned.settings.launches, planned.settings.rounds) == ((1, 2), None, 2)
+
+
+def test_only_one_process_can_lock_the_folder_of_a_run(tmp_path: Path) -> None:
+    refused = pytest.raises(BadInput, match="another run is writing to")
+    with run_folders.locked(tmp_path), refused, run_folders.locked(tmp_path):
+        pass
+    with run_folders.locked(tmp_path):
+        pass
+
+
+def test_a_symbolic_link_in_a_received_run_is_not_followed(command: Command, tmp_path: Path, victim: Path) -> None:
     case = "cases/baseline-mlp-150-tuned-t1-s0-1"
-    for name, target in ((SET_ASIDE, victim / "thesis.txt"), ("cases", victim), (case, victim), (ORDER, tmp_path)):
-        run = received(tmp_path / name.replace("/", "-"))
-        (run / FILE).write_text("echo owned")  # a torn line, which a resumed run moves to another file
+    targets = {SET_ASIDE: victim / "thesis.txt", "cases": victim, case: victim, configuration.FILE: tmp_path}
+    for name, target in targets.items():
+        run = make_planned_run(tmp_path / name.replace("/", "-"))
+        (run / FILE).write_text("echo owned")  # an incomplete line, which a resumed run moves to another file
         (run / name).parent.mkdir(exist_ok=True)
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(target)
@@ -117,18 +127,19 @@ def test_a_link_in_a_received_run_leads_nowhere(command: Command, tmp_path: Path
         (["--threads", "9999"], "this process may use"),
         (["--memory-limit", "1KiB"], "a case needs at least 128 MiB"),
         (["--memory-limit", "99999TiB"], "this machine has"),
+        (["--threads", "0"], "'0' is not a number of threads"),
         (["--time-limit", "nan"], "--time-limit"),
         (["--launches", "999999"], "1 to 100,000 launches"),
     ],
 )
-def test_more_than_the_machine_has_is_refused_before_a_folder_is_made(
+def test_a_run_that_the_machine_cannot_do_is_refused_before_its_folder_is_made(
     words: list[str], problem: str, command: Command, tmp_path: Path
 ) -> None:
     assert problem in one_line(command("benchmarks", "run", *words, "--output", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_and_a_report_leave_a_folder_in_use_alone(command: Command, tmp_path: Path) -> None:
+def test_a_run_and_a_report_change_nothing_in_a_folder_with_other_files(command: Command, tmp_path: Path) -> None:
     used = tmp_path / "used"
     used.mkdir()
     (used / "results.csv").write_text("mine\n")
@@ -139,7 +150,7 @@ def test_a_run_and_a_report_leave_a_folder_in_use_alone(command: Command, tmp_pa
         assert (used / "results.csv").read_text() == "mine\n"
 
 
-def test_a_report_is_made_again_over_an_earlier_one_and_over_nothing_else(tmp_path: Path) -> None:
+def test_a_report_replaces_an_earlier_report_and_no_other_file(tmp_path: Path) -> None:
     runs = load.runs([make_run(tmp_path / "run", [record()])])
     folder = tmp_path / "report"
     output.write(folder, runs, {"report.md": "first", "figures/train.svg": "<svg/>"})
@@ -152,7 +163,7 @@ def test_a_report_is_made_again_over_an_earlier_one_and_over_nothing_else(tmp_pa
     assert (folder / "report.md").read_text() == "second"
 
 
-def test_two_reports_at_once_do_not_mix(tmp_path: Path) -> None:
+def test_two_reports_written_at_once_do_not_mix(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", [record()])
     script = f"""
 from pathlib import Path
@@ -182,7 +193,7 @@ for number in range(100):
         '{"rows": 2000, "seed": 7, "format": 2, "accuracy": 0.98, "log_loss": -1.0}',
     ],
 )
-def test_a_damaged_reference_is_computed_again(
+def test_a_damaged_reference_in_the_cache_is_computed_again(
     kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IRISBENCH_DATA", str(tmp_path))
@@ -200,7 +211,7 @@ def test_a_damaged_reference_is_computed_again(
 
 
 def on_a_small_disk(disk: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell script with a tmpfs of 32 MiB mounted on `disk`, which nobody else sees and which goes with it."""
+    """Run a shell script with a tmpfs of 32 MiB mounted on `disk`, which only the script sees."""
     disk.mkdir()
     if (
         shutil.which("unshare") is None
@@ -224,14 +235,14 @@ def on_a_small_disk(disk: Path, script: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("free", [0, 4096])
-def test_a_full_disk_ends_a_run_and_a_report_in_one_line_and_nothing_is_lost(free: int, tmp_path: Path) -> None:
+def test_a_full_disk_ends_a_run_and_a_report_with_one_line_and_loses_no_record(free: int, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    again = "--resume" if free else " ".join([*ONE, "--output"])  # without any room there was no plan to resume
+    again = "--resume" if free else " ".join([*ONE, "--output"])  # without free space there is no plan to resume
     done = on_a_small_disk(
         disk,
         f"""
         python benchmarks run {" ".join(ONE)} --output {disk}/run
-        sed -i 's/"launches": 1/"launches": 2/' {disk}/run/{ORDER}
+        sed -i 's/"launches": 1/"launches": 2/' {disk}/run/{configuration.FILE}
         checksums() {{ cd {disk}/run; sha256sum *.* figures/*; cd - > /dev/null; }}
         checksums > {tmp_path}/before
         fill {free}

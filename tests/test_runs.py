@@ -1,4 +1,4 @@
-"""Whole runs: cut off at any moment, resumed, disturbed, and out of room."""
+"""Whole runs that are killed, resumed, interrupted, or run out of disk space, time or memory."""
 
 from __future__ import annotations
 
@@ -17,34 +17,37 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.case_process.events import FILE as EVENTS
 from benchmarks.run_folder import records
 from benchmarks.run_folder.records import SET_ASIDE, Record
 from tests.conftest import ROOT, Command, missing, one_line
 
 SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launches", "2"]
-"""Eight launches of about a second."""
+"""Eight launches of about a second each."""
 
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A word in the environment by which every process that a test started can be found, whoever its parent is."""
+    """A word in the environment of every process that a test starts, which finds them whatever their parents are."""
     word = f"irisbench-test-{os.getpid()}-{random.getrandbits(64)}"
     monkeypatch.setenv("IRISBENCH_TEST", word)
     yield word
 
 
 def marked(word: str) -> list[psutil.Process]:
+    """Return the processes with this mark, without this process."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and process.environ().get("IRISBENCH_TEST") == word:
                 found.append(process)
-        except psutil.Error:  # it has ended, or is not ours
+        except psutil.Error:  # it has ended, or belongs to another user
             continue
     return found
 
 
 def all_gone(word: str) -> bool:
+    """Return whether all processes with this mark end within 5 s."""
     end = time.monotonic() + 5
     while (left := marked(word)) and time.monotonic() < end:
         time.sleep(0.05)
@@ -64,15 +67,15 @@ def start(*words: object, **options: object) -> subprocess.Popen[str]:
 
 
 def essence(record: Record) -> tuple[object, ...]:
-    """What is the same whenever a case is run."""
+    """Return the values that are equal whenever a case is run."""
     return record.case, record.launch, record.outcome, record.quality, json.dumps(record.recipe)
 
 
-def test_a_run_killed_at_twenty_moments_ends_like_one_that_was_left_alone(
+def test_a_run_that_was_killed_20_times_has_the_records_of_an_undisturbed_run(
     command: Command, tmp_path: Path, mark: str
 ) -> None:
-    alone, killed = tmp_path / "alone", tmp_path / "killed"
-    assert command("benchmarks", "run", *SMALL, "--output", alone).returncode == 0
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert command("benchmarks", "run", *SMALL, "--output", undisturbed).returncode == 0
     moments = random.Random(7)
     for _ in range(20):
         begun = (killed / "plan.json").exists()
@@ -86,12 +89,12 @@ def test_a_run_killed_at_twenty_moments_ends_like_one_that_was_left_alone(
     done = command("benchmarks", "run", "--resume", killed)
     assert done.returncode == 0, done.stderr
     left = list(records.read(killed))
-    assert sorted(map(essence, left), key=str) == sorted(map(essence, records.read(alone)), key=str)
+    assert sorted(map(essence, left), key=str) == sorted(map(essence, records.read(undisturbed)), key=str)
     assert len({(record.case, record.launch) for record in left}) == len(left) == 8
     assert not (killed / "cases").exists()
 
 
-def test_a_torn_last_line_and_a_record_of_an_older_quality_gate_are_set_aside_and_run_again(
+def test_an_incomplete_line_and_a_record_of_an_older_schema_are_set_aside_and_measured_again(
     command: Command, tmp_path: Path
 ) -> None:
     words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "3"]
@@ -110,7 +113,9 @@ def test_a_torn_last_line_and_a_record_of_an_older_quality_gate_are_set_aside_an
     assert (tmp_path / "run" / SET_ASIDE).read_text() == older + third[:200] + "\n"
 
 
-def test_records_of_another_version_do_not_count_and_it_is_said_why(command: Command, tmp_path: Path) -> None:
+def test_records_of_another_version_are_measured_again_and_the_reason_is_printed(
+    command: Command, tmp_path: Path
+) -> None:
     words = ["--framework", "baseline", "--framework", "scikit-learn", "--model", "logistic", "--rows", "150"]
     folder = tmp_path / "run"
     assert command("benchmarks", "run", *words, "--launches", "1", "--output", folder).returncode == 0
@@ -128,7 +133,7 @@ def test_records_of_another_version_do_not_count_and_it_is_said_why(command: Com
     assert before["scikit-learn"].to_json() in (folder / SET_ASIDE).read_text()
 
 
-def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path) -> None:
+def test_resuming_a_complete_run_measures_nothing(command: Command, tmp_path: Path) -> None:
     words = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches", "1"]
     assert command("benchmarks", "run", *words, "--output", tmp_path / "run").returncode == 0
     before = (tmp_path / "run" / records.FILE).read_text()
@@ -138,7 +143,7 @@ def test_a_whole_run_has_nothing_left_to_resume(command: Command, tmp_path: Path
     assert "--rows cannot be combined with --resume" in one_line(refused)
 
 
-def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_cannot_be_resumed(command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "cannot be resumed: it has no plan.json" in one_line(
         command("benchmarks", "run", "--resume", tmp_path / "nowhere")
@@ -147,20 +152,20 @@ def test_what_is_no_run_cannot_be_resumed(command: Command, tmp_path: Path) -> N
     assert "use --resume" in one_line(command("benchmarks", "run", tmp_path / "empty"))
 
 
-def test_a_second_supervisor_on_the_same_folder_says_no(
+def test_a_second_run_in_the_same_folder_is_refused(
     command: Command, tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
     monkeypatch.setenv("HINDER", "train sleep")
     folder = tmp_path / "run"
     first = start(*SMALL, "--output", folder)
-    while not any('"train"' in path.read_text() for path in folder.glob("cases/*/journal.jsonl")):
+    while not any('"train"' in path.read_text() for path in folder.glob(f"cases/*/{EVENTS}")):
         assert first.poll() is None
         time.sleep(0.05)
     assert "another run is writing to" in one_line(command("benchmarks", "run", "--resume", folder))
     first.send_signal(signal.SIGTERM)
-    said = first.communicate()[0]
-    assert first.returncode == 143, said
+    output = first.communicate()[0]
+    assert first.returncode == 143, output
     assert all_gone(mark)
 
 
@@ -169,13 +174,13 @@ def begun(run: subprocess.Popen[str], folder: Path) -> bool:
 
 
 def measuring(run: subprocess.Popen[str], folder: Path) -> bool:
-    """Whether the run has a record, and measures its next case."""
+    """Return whether the run has a record and is measuring its next case."""
     recorded = folder / records.FILE
-    return recorded.exists() and recorded.stat().st_size > 0 and any(folder.glob("cases/*/journal.jsonl"))
+    return recorded.exists() and recorded.stat().st_size > 0 and any(folder.glob(f"cases/*/{EVENTS}"))
 
 
 def reporting(run: subprocess.Popen[str], folder: Path) -> bool:
-    with suppress(psutil.Error):  # a child has ended meanwhile
+    with suppress(psutil.Error):  # a child has just ended
         return any("reports" in child.cmdline() for child in psutil.Process(run.pid).children())
     return False
 
@@ -190,7 +195,7 @@ def reporting(run: subprocess.Popen[str], folder: Path) -> bool:
         (reporting, [signal.SIGINT, signal.SIGINT], 130),
     ],
 )
-def test_signals_end_a_run_in_order(
+def test_signals_end_a_run_with_a_report_and_leave_no_process(
     moment: Callable[[subprocess.Popen[str], Path], bool],
     signals: list[signal.Signals],
     code: int,
@@ -204,9 +209,9 @@ def test_signals_end_a_run_in_order(
         time.sleep(0.02)
     for number in signals:
         run.send_signal(number)
-    said = run.communicate()[0]
-    assert "Traceback" not in said
-    assert run.returncode in (code, -signals[0]), said  # Python itself may have been ended, before it read our code
+    output = run.communicate()[0]
+    assert "Traceback" not in output
+    assert run.returncode in (code, -signals[0]), output  # the first signal may end Python before our code runs
     assert all_gone(mark), marked(mark)
     if moment is measuring:
         assert 1 <= len(list(records.read(folder))) < 8
@@ -216,12 +221,12 @@ def test_signals_end_a_run_in_order(
         assert not list(folder.glob(".irisbench-report-*"))
 
 
-def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
+def test_a_full_disk_ends_the_run_with_one_line_and_leaves_complete_records(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "run"
-    words = ["--framework", "baseline", "--rows", "150"]
-    # A first run makes the data, which is larger than the limit that stands for the full disk here.
+    words = ["--framework", "baseline", "--rows", "150", "--launches", "2"]
+    # A first run makes the data, which is larger than the limit for files that simulates the full disk.
     assert command("benchmarks", "run", *words, "--output", tmp_path / "first").returncode == 0
     room = 20_000
 
@@ -229,11 +234,11 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
 
     run = start(*words, "--output", folder, preexec_fn=fill)
-    said = run.communicate()[0]
-    assert run.returncode == 1, said
-    assert said.count("error: ") == 1
-    assert f"error: {folder / records.FILE}: File too large. All records are kept" in said
-    assert "Traceback" not in said
+    output = run.communicate()[0]
+    assert run.returncode == 1, output
+    assert output.count("error: ") == 1
+    assert f"error: {folder / records.FILE}: File too large. All records are kept" in output
+    assert "Traceback" not in output
     left = list(records.read(folder))
     assert 1 <= len(left) < 4
     assert (folder / records.FILE).read_bytes().endswith(b"\n")
@@ -241,7 +246,7 @@ def test_a_full_disk_ends_the_run_in_one_line_and_leaves_whole_records(
     assert len(list(records.read(folder))) == 4
 
 
-def test_after_a_timeout_larger_sizes_are_skipped_unless_asked_for(
+def test_after_a_timeout_larger_sizes_are_skipped_unless_no_skip_is_given(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
@@ -257,7 +262,7 @@ def test_after_a_timeout_larger_sizes_are_skipped_unless_asked_for(
     assert [record.outcome for record in records.read(tmp_path / "all")] == ["timeout", "timeout"]
 
 
-def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
+def test_a_recipe_that_became_slower_is_reported_and_fails_the_check(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if reason := missing("scikit-learn"):
@@ -265,7 +270,7 @@ def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
     words = ["--framework", "scikit-learn", "--model", "logistic", "--rows", "10_000", "--launches", "3"]
     assert command("benchmarks", "run", *words, "--output", tmp_path / "before").returncode == 0
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.hindered")
-    monkeypatch.setenv("HINDER", "train 20")  # far beyond what a busy machine does
+    monkeypatch.setenv("HINDER", "train 20")  # far more than a busy machine causes
     assert command("benchmarks", "run", *words, "--output", tmp_path / "after").returncode == 0
     gate = command("benchmarks", "compare", tmp_path / "before", tmp_path / "after", "--fail-on-slower", "10%")
     assert gate.returncode == 1, gate.stderr
@@ -275,7 +280,7 @@ def test_a_recipe_that_became_slower_is_called_slower_and_fails_the_gate(
     assert "1 faster" in back.stdout
 
 
-def test_when_the_time_is_up_every_case_has_had_one_launch_and_resume_makes_up_for_the_rest(
+def test_after_the_time_budget_every_case_has_one_launch_and_resume_adds_the_others(
     command: Command, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
@@ -283,14 +288,14 @@ def test_when_the_time_is_up_every_case_has_had_one_launch_and_resume_makes_up_f
     done = command("benchmarks", "run", *words, "--output", folder)
     assert done.returncode == 0, done.stderr
     assert [record.launch for record in records.read(folder)] == [1, 1]
-    assert "4 repeat launches were left out" in done.stdout
-    order = json.loads((folder / "plan.json").read_text())
-    (folder / "plan.json").write_text(json.dumps(order | {"time_budget_s": None}))
+    assert "do not fit into the time budget of 1 s: 4 further launches. Add them with" in done.stdout
+    planned = json.loads((folder / "plan.json").read_text())
+    (folder / "plan.json").write_text(json.dumps(planned | {"time_budget_s": None}))
     assert command("benchmarks", "run", "--resume", folder).returncode == 0
     assert [record.launch for record in records.read(folder)] == [1, 1, 2, 2, 3, 3]
 
 
-def test_rows_that_do_not_fit_in_the_memory_limit_are_learned_from_the_disk(command: Command, tmp_path: Path) -> None:
+def test_rows_that_exceed_the_memory_limit_are_streamed_from_the_disk(command: Command, tmp_path: Path) -> None:
     if reason := missing("scikit-learn"):
         pytest.skip(reason)
     words = ["--framework", "scikit-learn", "--model", "mlp", "--rows", "1e7", "--memory-limit", "480MiB"]

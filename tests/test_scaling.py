@@ -1,4 +1,4 @@
-"""Laws of growth: planted ones are found again, and where none can be known none is told."""
+"""A scaling fit recovers a known law, and there is no fit if the costs do not determine one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TRIES = 200
 
 
 def costs(startup, c, k, noise, tries, sizes=SIZES, launches=3):
-    """What launches would take that follow a law, but for noise."""
+    """Return the costs of launches that follow startup + c · rows^k with log-normal noise, by rows."""
     random = np.random.default_rng(tries)
     return {rows: list((startup + c * rows**k) * np.exp(random.normal(0, noise, launches))) for rows in sizes}
 
@@ -30,7 +30,9 @@ def costs(startup, c, k, noise, tries, sizes=SIZES, launches=3):
         (0.05, 3e-6, 1.1, 0.05, SIZES[:4], 3),
     ],
 )
-def test_the_intervals_of_a_planted_law_hold_the_truth_in_90_to_99_of_100_tries(startup, c, k, noise, sizes, launches):
+def test_the_intervals_of_a_known_law_contain_the_truth_in_90_to_99_percent_of_the_fits(
+    startup, c, k, noise, sizes, launches
+):
     held = {"k": 0, "c": 0, "one more": 0}
     beyond = 3 * sizes[-1]
     for tries in range(TRIES):
@@ -50,7 +52,7 @@ def test_the_intervals_of_a_planted_law_hold_the_truth_in_90_to_99_of_100_tries(
 @pytest.mark.parametrize(
     ("one", "other"), [((0.05, 3e-6, 1.0), (2.0, 1e-6, 1.0)), ((0.01, 1e-5, 0.8), (0.3, 1e-6, 0.9))]
 )
-def test_the_interval_of_a_planted_crossing_holds_the_truth_in_90_to_99_of_100_tries(one, other):
+def test_the_interval_of_a_known_crossing_contains_the_truth_in_90_to_99_percent_of_the_fits(one, other):
     truth = optimize.brentq(lambda n: one[0] + one[1] * n ** one[2] - other[0] - other[1] * n ** other[2], 1e3, 1e8)
     held = 0
     for tries in range(TRIES):
@@ -69,31 +71,31 @@ def test_laws_that_keep_their_order_do_not_cross():
 
 
 @pytest.mark.parametrize("level", [0.001, 1.0, 100.0])
-def test_of_a_plateau_no_law_is_told(level):
+def test_constant_times_have_no_fit(level):
     for tries in range(50):
         assert "does not grow enough" in str(fit(costs(level, 0.0, 1.0, 0.05, tries)))
 
 
-def test_growth_that_only_the_largest_size_shows_is_not_enough():
+def test_growth_at_the_largest_size_only_has_no_fit():
     assert "does not grow enough" in str(fit(costs(5.0, 2e-7, 1.0, 0.01, 0)))
 
 
 @pytest.mark.parametrize("sizes", [(), SIZES[:1], SIZES[:3]])
-def test_too_few_sizes_are_said_to_be_too_few(sizes):
+def test_fewer_than_four_sizes_have_no_fit(sizes):
     assert fit(costs(0.1, 1e-6, 1.0, 0.05, 0, sizes)) == f"too few sizes: {len(sizes)}, and a fit wants 4"
 
 
-def test_costs_that_follow_no_law_are_a_poor_fit():
+def test_costs_that_follow_no_law_have_a_poor_fit():
     assert str(fit({1_000: [1.0], 10_000: [9.0], 100_000: [1.0], 1_000_000: [9.0]})).startswith("a poor fit")
 
 
-def test_a_law_is_believed_to_ten_times_the_largest_size_and_not_below_the_smallest():
+def test_a_fit_is_valid_from_the_smallest_size_to_ten_times_the_largest():
     law = fit(costs(0.05, 1e-6, 1.0, 0.02, 0))
     assert isinstance(law, Law)
     assert law.at(999) is None and law.at(1_000) and law.at(10 * SIZES[-1]) and law.at(10 * SIZES[-1] + 1) is None
 
 
-def test_the_largest_size_within_a_budget_is_where_the_law_comes_to_it():
+def test_the_largest_size_within_a_budget_is_where_the_fit_reaches_it():
     law = fit(costs(0.05, 1e-6, 1.0, 0.02, 0))
     assert isinstance(law, Law)
     rows = law.largest_within(30.0)
@@ -104,7 +106,7 @@ def test_the_largest_size_within_a_budget_is_where_the_law_comes_to_it():
     assert law.largest_within(0.01) is None
 
 
-def test_the_same_costs_make_the_same_law():
+def test_the_same_costs_have_the_same_fit():
     first, second = (fit(costs(0.05, 1e-6, 1.0, 0.05, 7)) for _ in range(2))
     assert isinstance(first, Law) and isinstance(second, Law)
     assert np.array_equal(first.samples, second.samples) and first.samples.shape == (scaling.RESAMPLES, 4)

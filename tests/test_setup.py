@@ -1,4 +1,4 @@
-"""Set-up on a fresh machine: ./nox, the documents that name it, a machine that says little, and native Windows."""
+"""Setup on a fresh machine: ./nox, the documents that name it, systems that provide few facts, native Windows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import machine
-from benchmarks.run_folder import environment
+from benchmarks.run_folder import machine_facts
 from benchmarks.supervision import process_tree
 from tests.conftest import ROOT
 
@@ -34,7 +34,7 @@ WHEEL = {
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with a space in its name, which holds ./nox, and a `python3` that is the tests' own."""
+    """A folder with a space in its name, with ./nox and a `python3` that runs the Python of these tests."""
     folder = tmp_path / "a clone"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec "{Path(sys.executable).resolve()}" "$@"\n')
@@ -61,7 +61,7 @@ def start(clone: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_two_first_calls_at_once_set_up_once_and_an_interrupted_one_is_repaired(clone: Path) -> None:
+def test_two_first_calls_at_once_install_nox_once_and_repair_an_interrupted_installation(clone: Path) -> None:
     interrupted = start(clone)
     assert interrupted.stderr and interrupted.stderr.readline().startswith("Installing nox")
     while not (clone / ".nox" / ".venv" / "pyvenv.cfg").exists():
@@ -69,10 +69,10 @@ def test_two_first_calls_at_once_set_up_once_and_an_interrupted_one_is_repaired(
     os.killpg(interrupted.pid, signal.SIGKILL)
     interrupted.communicate()
     first, second = start(clone, "-s", "tests", "--", "a b"), start(clone, "-s", "lint")
-    said = [process.communicate(timeout=300) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
-    assert [output for output, _ in said] == ["nox -s tests -- a b\n", "nox -s lint\n"]
-    assert sum(errors.count("Installing nox") for _, errors in said) == 1
+    outputs = [process.communicate(timeout=300) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert [output for output, _ in outputs] == ["nox -s tests -- a b\n", "nox -s lint\n"]
+    assert sum(errors.count("Installing nox") for _, errors in outputs) == 1
     moved = clone.rename(clone.with_name("moved clone"))
     assert start(moved, "--list").communicate(timeout=300)[0] == "nox --list\n"
 
@@ -84,7 +84,7 @@ def test_two_first_calls_at_once_set_up_once_and_an_interrupted_one_is_repaired(
         ('case "$2" in *ensurepip*) exit 1;; esac', "error: Python's venv module is missing; on Debian"),
     ],
 )
-def test_a_python_that_does_not_serve_is_refused_in_one_line(clone: Path, python: str, line: str) -> None:
+def test_an_unsuitable_python_is_refused_in_one_line(clone: Path, python: str, line: str) -> None:
     for name in ("python3", "python3.11", "python3.12", "python3.13"):
         (clone / "bin" / name).write_text(f"#!/bin/sh\n{python}\nexit 0\n")
         (clone / "bin" / name).chmod(0o755)
@@ -94,7 +94,7 @@ def test_a_python_that_does_not_serve_is_refused_in_one_line(clone: Path, python
     assert errors.startswith(line)
 
 
-def test_every_document_uses_the_same_commands() -> None:
+def test_all_documents_use_the_same_commands() -> None:
     names = ("README.md", "CONTRIBUTING.md", "Dockerfile", ".devcontainer/devcontainer.json", "workshop/README.md")
     documents = [
         *(ROOT / name for name in (*names, ".ci/run", ".pre-commit-config.yaml", "windows.py", "noxfile.py")),
@@ -134,7 +134,7 @@ def test_native_windows_gets_one_line_before_any_other_import(package: str) -> N
         assert command in done.stderr
 
 
-def test_a_machine_that_says_nothing_ends_no_run(tmp_path: Path) -> None:
+def test_a_run_succeeds_on_a_system_that_provides_no_facts(tmp_path: Path) -> None:
     if os.geteuid() != 0 or not shutil.which("unshare"):
         pytest.skip("only root can mount over /sys and /proc; run the tests as root on Linux")
     hide = (
@@ -150,14 +150,16 @@ def test_a_machine_that_says_nothing_ends_no_run(tmp_path: Path) -> None:
     (record,) = map(json.loads, (tmp_path / "run" / "records.jsonl").read_text().splitlines())
     assert record["outcome"] == "ok" and record["memory"]
     described = json.loads((tmp_path / "run" / "environment.json").read_text())["machine"]
-    assert [described[name] for name in ("processor", "instructions", "governor", "power")] == [None] * 4
+    # py-cpuinfo can still name the processor, because it asks the processor itself.
+    assert [described[name] for name in ("governor", "power")] == [None] * 2
+    assert record["phases"]["train"]["others_share"] is None
     assert "| governor | unknown |" in (tmp_path / "run" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
     "error", [FileNotFoundError(2, "no"), PermissionError(13, "no"), ValueError(), KeyError("x"), AttributeError()]
 )
-def test_a_probe_that_fails_is_unknown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+def test_a_fact_whose_probe_fails_is_unknown(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(*_: object) -> None:
         raise error
 
@@ -167,14 +169,15 @@ def test_a_probe_that_fails_is_unknown(monkeypatch: pytest.MonkeyPatch, error: E
         monkeypatch.setattr(os, name, fail, raising=False)
     monkeypatch.setattr(Path, "glob", fail)
     machine.pin(1)
-    described = environment.machine()
-    assert [described[name] for name in ("power", "governor", "load_average", "memory_bytes")] == [None] * 4
-    assert environment.disturbances() == [] and machine.usable_cores() >= 1
-    assert environment.default_memory_limit() > 0
+    facts = machine_facts.machine()
+    assert (facts.power, facts.governor, facts.load_average, facts.memory_bytes) == (None,) * 4
+    assert machine_facts.disturbances() == []
+    assert machine.usable_cores() >= 1
+    assert machine_facts.default_memory_limit() > 0
 
 
 @pytest.mark.parametrize("answer", [psutil.AccessDenied(1), ValueError("no smaps"), 0], ids=repr)
-def test_pages_count_in_full_where_the_shared_part_is_unknown(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
+def test_memory_counts_in_full_if_its_shared_part_is_unknown(monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
     class Full:
         rss, pss = 1 << 40, 0
 
@@ -191,7 +194,7 @@ def test_pages_count_in_full_where_the_shared_part_is_unknown(monkeypatch: pytes
 
 
 def test_a_user_with_a_read_only_home_is_told_to_name_a_data_folder(tmp_path: Path) -> None:
-    # In a user namespace root becomes an ordinary user: the mode of the home holds.
+    # In a user namespace root becomes an ordinary user, who cannot write to the home folder.
     ordinary = ["unshare", "--user", "--map-user=1000", "--map-group=1000"] if os.geteuid() == 0 else []
     if ordinary and (
         not shutil.which("unshare") or subprocess.run([*ordinary, "true"], capture_output=True).returncode

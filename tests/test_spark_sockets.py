@@ -14,10 +14,9 @@ import pytest
 
 from adapters.base import Resources
 from benchmarks import preparation
-from benchmarks.cases import Case
+from benchmarks.cases import Case, Limits
 from benchmarks.run_folder.records import PHASES
 from benchmarks.supervision import supervisor
-from benchmarks.supervision.supervisor import Limits
 from tests import stranger
 from tests.conftest import missing
 
@@ -132,13 +131,13 @@ class TestStartedSpark:
         credentials = hadoop.security.UserGroupInformation.getCurrentUser().getCredentials()
         cookie = bytes(credentials.getSecretKey(hadoop.io.Text("sparkCookie"))).decode()
         secrets = [context._gateway.gateway_parameters.auth_token, cookie]
-        told = engine.log.read_text() + "".join(
+        visible = engine.log.read_text() + "".join(
             " ".join(process.cmdline())
             for process in psutil.Process().children(recursive=True)
             if process.status() != psutil.STATUS_ZOMBIE
         )
-        assert "spark.authenticate=true" in told
-        assert not [secret for secret in secrets if len(secret) < 32 or secret in told]
+        assert "spark.authenticate=true" in visible
+        assert not [secret for secret in secrets if len(secret) < 32 or secret in visible]
 
     def test_py4j_executes_no_call_without_its_secret(self, engine: Any) -> None:
         answers = stranger.run(CALL, *self.ports()).stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Intervals hold what they should as often as they say, and every number that is shaky says why."""
+"""Intervals contain the true value as often as they claim, and every unreliable number says why."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.statistics import NOISE_FLOOR, estimate, percentiles, ratio, spr
 from benchmarks.units import show_seconds
 
 BETWEEN, WITHIN = 0.06, 0.03
-"""Standard deviations of simulated noise, of launches and of the rounds of a launch, as shares of the time."""
+"""Standard deviations of the simulated noise between launches and within a launch, as shares of the time."""
 
 
 @pytest.fixture(autouse=True)
 def no_warnings():
-    """scipy and numpy warn of what they cannot do; nothing here may ask them for it."""
+    """Fail a test if scipy or numpy warns of an invalid computation."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -26,18 +26,18 @@ def no_warnings():
 def launches(
     random: np.random.Generator, number: int, seconds: float = 1.0, between: float = BETWEEN, rounds: int = 3
 ) -> list[np.ndarray]:
-    """Made times of a case whose true median is `seconds`."""
+    """Return simulated times of a case whose true median is `seconds`."""
     noise = random.normal(0, between, (number, 1)) + random.normal(0, WITHIN, (number, rounds))
     return list(seconds * np.exp(noise))
 
 
-def test_the_median_is_that_of_the_launches_medians():
+def test_the_median_is_the_median_of_the_launches_medians():
     found = estimate([(1.0, 1.0, 9.0), (2.0, 2.0, 2.0, 2.0, 2.0), ()])
     assert (found.median, found.smallest, found.largest) == (1.5, 1.0, 9.0)
     assert (found.count, found.launches) == (8, 2)
 
 
-def test_nothing_has_no_estimate_and_one_value_has_no_interval():
+def test_no_values_have_no_estimate_and_one_value_has_no_interval():
     assert estimate([]) is estimate([()]) is percentiles([()]) is None
     one = estimate([(2.0,)])
     assert (one.median, one.low, one.high) == (2.0, None, None)
@@ -53,14 +53,14 @@ def test_the_same_values_give_the_same_interval():
     assert estimate(values) == estimate(values)
 
 
-def test_the_interval_of_many_launches_holds_the_true_median_as_often_as_it_says():
+def test_the_interval_of_many_launches_contains_the_true_median_as_often_as_it_claims():
     random = np.random.default_rng(2)
     found = [estimate(launches(random, 10)) for _ in range(200)]
     assert 0.90 <= np.mean([one.low <= 1 <= one.high for one in found]) <= 0.99
 
 
-def test_rounds_of_one_launch_are_no_launches():
-    """As many values, but from three launches: the interval knows that launches differ more than rounds do."""
+def test_repeats_of_one_launch_do_not_count_as_launches():
+    """With as many values, the interval of three launches is wider, because launches differ more than repeats do."""
     random = np.random.default_rng(3)
     many, one = launches(random, 3, rounds=30), launches(random, 1, rounds=90)
     wide, narrow = estimate(many), estimate(one)
@@ -70,18 +70,18 @@ def test_rounds_of_one_launch_are_no_launches():
 @pytest.mark.parametrize(
     ("values", "rule"),
     [
-        ([(1.0,)], "too few: 1 value, and an interval wants 3"),
-        ([(1.0,), (1.0,)], "too few: 2 values, and an interval wants 3"),
+        ([(1.0,)], "too few: 1 value, and an interval needs 3"),
+        ([(1.0,), (1.0,)], "too few: 2 values, and an interval needs 3"),
         ([(1.0,), (1.0,), (1.0,)], None),
-        ([(2e-5, 2e-5, 2e-5)], "too short: 20 µs is under the clock's reach of 1 ms"),
+        ([(2e-5, 2e-5, 2e-5)], "too short: 20 µs, and one reading of the clock needs 1 ms"),
         ([(2e-5,) * 200], None),
-        ([(5e-7,) * 200] * 2, "too short: 500 ns is under the clock's reach of 10 µs"),
+        ([(5e-7,) * 200] * 2, "too short: 500 ns, and one reading of the clock needs 10 µs"),
         ([(1.0, 1.0, 1.3)], "noisy: deviation 16 % is over 10 %"),
         ([(1.0, 1.0, 1.1)], None),
         ([(1.0,) * 3, (1.3,) * 3], "noisy: deviation 14 % is over 10 %"),
     ],
 )
-def test_a_number_to_take_with_care_names_its_rule(values, rule):
+def test_an_unreliable_number_names_its_rule(values, rule):
     assert estimate(values).unstable == rule
 
 
@@ -92,18 +92,18 @@ def test_many_calls_are_noisy_only_if_their_launches_differ():
     assert estimate([calls, [2 * call for call in calls]]).unstable.startswith("noisy")
 
 
-def test_percentiles_are_those_of_all_calls():
+def test_percentiles_are_over_all_calls():
     assert percentiles([range(0, 50), range(50, 101)]) == (50.0, 95.0, 99.0)
 
 
 def runs_of_many_cases(random, number: int, slower: float = 1.0):
-    """Two runs of 30 cases with `number` launches each; launches vary more in some cases than in others."""
+    """Return two runs of 30 cases with `number` launches each. The noise differs between cases."""
     noise = 0.03 * np.exp(random.normal(0.0, 0.5, 30))
     return [(launches(random, number, 1.0, n), launches(random, number, slower, n)) for n in noise]
 
 
 @pytest.mark.parametrize("number", [2, 3, 5])
-def test_two_runs_of_the_same_thing_differ_in_hardly_any_case(number):
+def test_two_runs_of_the_same_code_differ_in_at_most_2_percent_of_the_cases(number):
     random = np.random.default_rng(number)
     found = []
     for _ in range(50):
@@ -115,7 +115,7 @@ def test_two_runs_of_the_same_thing_differ_in_hardly_any_case(number):
 
 
 @pytest.mark.parametrize("number", [2, 3])
-def test_a_difference_that_is_there_is_seen(number):
+def test_a_real_difference_is_found(number):
     random = np.random.default_rng(number)
     pairs = [pair for _ in range(10) for pair in runs_of_many_cases(random, number, 1.3)]
     general = spread(pairs)
@@ -123,7 +123,7 @@ def test_a_difference_that_is_there_is_seen(number):
     assert np.mean([one.differs() and one.ratio > 1 for one in found]) >= 0.9
 
 
-def test_the_spread_of_launches_is_found_in_many_cases():
+def test_the_spread_of_launches_is_estimated_from_many_cases():
     random = np.random.default_rng(7)
     alike = [(np.exp(random.normal(0, 0.05, (4, 1))), np.exp(random.normal(0, 0.05, (4, 1)))) for _ in range(300)]
     found = spread(alike)
@@ -144,23 +144,23 @@ def test_the_ratio_of_a_to_b_is_the_inverse_of_b_to_a():
     assert there.low < there.ratio < there.high and there.unit == "launches"
 
 
-def test_a_small_difference_is_none_however_sure():
+def test_a_small_difference_is_ignored_however_certain():
     sure = ratio([(1.0,) * 3] * 3, [(1.04,) * 3] * 3)
     assert sure.low == sure.high == sure.ratio > 1 and sure.ratio < 1 + NOISE_FLOOR
     assert not sure.differs() and sure.differs(0.03)
 
 
-def test_where_one_side_has_a_single_launch_the_rounds_have_to_do_and_it_shows():
+def test_a_side_with_a_single_launch_is_compared_by_its_repeats():
     found = ratio([(1.0, 1.01, 1.02)], [(1.5, 1.51), (1.49, 1.5)])
     assert found.unit == "rounds" and found.differs()
 
 
-def test_a_single_value_tells_no_difference_and_no_time_has_no_ratio():
+def test_a_single_value_shows_no_difference_and_a_zero_time_has_no_ratio():
     found = ratio([(1.0,)], [(9.0, 9.0)])
     assert (found.ratio, found.low, found.high) == (9.0, None, None) and not found.differs()
     assert ratio([(0.0, 0.0)], [(1.0,)]) is ratio([], [(1.0,)]) is None
     assert ratio([(0.0, 1.0, 1.0)], [(1.0, 1.0)]).low is None
 
 
-def test_seconds_are_written_for_people():
+def test_seconds_are_shown_with_units():
     assert [show_seconds(value) for value in (1.234, 0.045, 1.7e-5, 0.0)] == ["1.2 s", "45 ms", "17 µs", "0 s"]

@@ -1,4 +1,6 @@
-"""./nox -s tune: every training is kept as CSV, and the table of recipes is made from it."""
+"""./nox -s tune keeps every training as CSV, and makes the table of recipes from these files."""
+
+from __future__ import annotations
 
 import subprocess
 import sys
@@ -7,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adapters import registry
-from benchmarks.run_folder.environment import ROOT
 from benchmarks.tools import tune
+from tests.conftest import ROOT, missing
 
 SWEEP = """
 import sys
@@ -24,14 +25,14 @@ for rows in (1_000, 2_000):
 """
 
 
-def test_a_sweep_is_kept_as_csv_and_becomes_the_table(tmp_path: Path) -> None:
-    if reason := registry.FRAMEWORKS["scikit-learn"].missing():
+def test_the_trainings_of_a_sweep_are_kept_as_csv_and_shown_in_the_table(tmp_path: Path) -> None:
+    if reason := missing("scikit-learn"):
         pytest.skip(reason)
     (tmp_path / "RECIPES.md").write_text(f"# Recipes\n\nProse stays.\n\n{tune.TABLE}\n\nold table\n")
-    # In a process of its own, because a sweep hides the other frameworks.
+    # A sweep runs in its own process, because it hides the other frameworks.
     subprocess.run([sys.executable, "-c", SWEEP, str(tmp_path)], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     trainings = pd.read_csv(tmp_path / "sweeps" / "scikit-learn-logistic.csv")
-    assert set(trainings["rows"]) == {1_000, 2_000}  # the second sweep left the first size alone
+    assert set(trainings["rows"]) == {1_000, 2_000}  # the second sweep kept the first size
     assert set(trainings["seed"]) == {0, 1}
     assert trainings[trainings["in_use"]]["recipe"].str.startswith("newton-cholesky").all()
     prose, _, table = (tmp_path / "RECIPES.md").read_text().partition(tune.TABLE)
@@ -43,6 +44,7 @@ def test_a_sweep_is_kept_as_csv_and_becomes_the_table(tmp_path: Path) -> None:
 def trainings(
     recipe: str, seconds: list[float], log_losses: list[float], in_use: bool = False
 ) -> list[dict[str, object]]:
+    """Return the rows of one recipe, one per seed."""
     return [
         {
             "framework": "scikit-learn",
@@ -62,7 +64,7 @@ def trainings(
     ]
 
 
-def test_a_recipe_passes_only_if_its_worst_seed_does() -> None:
+def test_a_recipe_passes_only_if_its_worst_seed_passes() -> None:
     found = pd.DataFrame(
         trainings("in use", [2, 2, 2], [0.0521, 0.0522, 0.0521], in_use=True)
         + trainings("lucky", [1, 1, 1], [0.0521, 0.0521, 0.0531])

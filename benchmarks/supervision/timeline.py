@@ -114,8 +114,8 @@ class Timeline:
 
     def _others_share(self, began: float, ended: float) -> float | None:
         """Return the CPU time of other programs on the cores of the case, as a share of these cores' time."""
-        if self._cores is None or len(self.samples) < 2:
-            return None
+        if self._cores is None or len(self.samples) < 2 or not self.samples[-1].busy_seconds:
+            return None  # the system does not say
         extra = max(CONTENTION_WINDOW_S - (ended - began), 0.0) / 2
         first, last = self.samples[0].time, self.samples[-1].time
         began, ended = max(began - extra, first), min(ended + extra, last)

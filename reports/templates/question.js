@@ -5,7 +5,7 @@
 const FLOWERS = 150, LEAST_SAMPLING = 10, REACH = 10, ONE_VALUE = 0.2, NOISE_FLOOR = 0.05, SETTLED = 100_000;
 const YES = "yes", NO = "no", NOT_KNOWN = "not known";
 
-// Numbers for people, as in reports/statistics.py
+// Numbers for people, as in benchmarks/units.py
 
 function significant(value, digits) {
   if (value === 0) return "0";
@@ -255,7 +255,7 @@ function enough(question, ranked) {
   const weighed = able.filter((one) => one.contender.megabytes)
     .map((one) => [one.contender.megabytes, one.contender.name, one.contender.weight, one.reason]);
   const lines = [];
-  if (able.length > 1 && weighed.length === able.length) {
+  if (new Set(able.map((one) => one.contender.framework)).size > 1 && weighed.length === able.length) {
     const [, name, weight, reason] = least(weighed);
     lines.push(`${name} is enough, the lightest to install of those that can (${weight}): ${reason}.`);
   }
