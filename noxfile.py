@@ -88,7 +88,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def campaigns(session: nox.Session) -> None:
-    """Kill processes of running benchmarks, and give damaged inputs to all commands; -- full for as many as ever tried."""
+    """Kill processes of running benchmarks, and give damaged inputs to all commands; -- full for all of them."""
     install(session, *FRAMEWORKS, "workshop", "tests")
     kills, inputs = ("200", "3000") if "full" in session.posargs else ("12", "150")
     session.run("python", "-m", "tests.kills", "--count", kills, interrupt_timeout=PATIENCE_S)
