@@ -83,7 +83,17 @@ def notebooks(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, with real frameworks and real JVMs; arguments after -- go to pytest."""
     install(session, *FRAMEWORKS, "workshop", "tests")
-    session.run("pytest", *session.posargs, interrupt_timeout=PATIENCE_S)
+    # Two processes: one waits for a JVM or a browser while the other works. Each file or class stays in one process.
+    session.run(
+        "pytest",
+        "-n",
+        "2",
+        "--dist",
+        "loadscope",
+        "--benchmark-disable",
+        *session.posargs,
+        interrupt_timeout=PATIENCE_S,
+    )
 
 
 @nox.session(reuse_venv=True)

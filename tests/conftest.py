@@ -1,4 +1,4 @@
-"""Small real data, and the frameworks that are there."""
+"""Fixtures that many tests share: small real data, trained models, a browser, and the commands."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from adapters import registry
 from datasets import store, synthetic
 from datasets.synthetic import Stream
 from errors import BadInput
+from machine import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 Command = Callable[..., subprocess.CompletedProcess[str]]
+TrainedModel = Callable[..., Path]
 
 
 def missing(framework: str) -> str | None:
-    """Why a framework cannot be tested here. In CI only a GPU may be missing: anything else fails, and is no skip."""
+    """Return why a framework cannot be tested here. In CI, a framework without a GPU must be there."""
     row = registry.FRAMEWORKS[framework]
     reason = row.missing()
     if reason and os.environ.get("CI") and row.device == "cpu":
@@ -57,12 +59,40 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
 
 
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """Return a folder that all processes of this test run share, because pytest-xdist gives each its own."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data cache of the tests' own; what the tests start inherits it."""
-    folder = tmp_path_factory.mktemp("cache")
+    """The data cache of the tests and of all processes that they start."""
+    folder = shared_folder(tmp_path_factory, "cache")
     os.environ["IRISBENCH_DATA"] = str(folder)
+    # With two test processes, threads that wait actively take the cores from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    """Return the folder of a model that a command has trained on the 150 flowers. Copy it before you change it."""
+
+    def train(framework: str, model: str = "logistic") -> Path:
+        if reason := missing(framework):
+            pytest.skip(reason)
+        folder = shared_folder(tmp_path_factory, "trained") / f"{framework}-{model}"
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                words = ["--framework", framework, "--model", model, "--data", "datasets/iris.csv"]
+                done = run_command("adapters", "train", *words, "--output", folder)
+                assert done.returncode == 0, done.stderr
+        return folder
+
+    return train
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +107,7 @@ def flowers_10_000(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's Chromium, or the one that Playwright has brought. In CI one must be there."""
+    """The system's Chromium, or Playwright's own. In CI, a missing browser is a failure."""
     from playwright.sync_api import sync_playwright
 
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,25 +122,26 @@ def browser():
         started.close()
 
 
-@pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Runs `python -m NAME ...` from the root, as a user would, and returns what it said."""
+def run_command(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m NAME ...` from the root, as a user would, and return its output."""
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *map(str, words)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
 
-    return run
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """The function `run_command`."""
+    return run_command
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The line that bad input was answered with; fails when the answer was anything but one line and exit code 2."""
+    """Return the error of a command for bad input. Fail if it is not a single line with exit code 2."""
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("error: "), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

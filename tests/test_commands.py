@@ -18,35 +18,25 @@ from adapters import registry
 from benchmarks.case_process.events import FILE as EVENTS
 from benchmarks.run_folder import records
 from datasets.flowers import FEATURES, SPECIES
-from tests.conftest import ROOT, Command, missing, one_line
+from tests.conftest import ROOT, Command, TrainedModel, missing, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
 HEADER = "sepal_length,sepal_width,petal_length,petal_width,species\n"
 GOOD = "5.1,3.5,1.4,0.2,setosa\n7.0,3.2,4.7,1.4,versicolor\n6.3,3.3,6.0,2.5,virginica\n"
 
 
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("models") / "iris"
-    words = ["--framework", "scikit-learn", "--model", "logistic", "--data", str(IRIS), "--output", str(folder)]
-    subprocess.run(
-        [sys.executable, "-m", "adapters", "train", *words],
-        cwd=ROOT,
-        check=True,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    return folder
+@pytest.fixture(scope="module")
+def model(trained_model: TrainedModel) -> Path:
+    return trained_model("scikit-learn")
 
 
 @pytest.mark.parametrize("framework", [name for name in registry.FRAMEWORKS if name != "baseline"])
-def test_every_framework_trains_and_predicts_the_150_flowers(framework: str, command: Command, tmp_path: Path) -> None:
-    if reason := missing(framework):
-        pytest.skip(reason)
-    words = ["--framework", framework, "--model", "logistic", "--data", IRIS, "--output", tmp_path / "model"]
-    trained = command("adapters", "train", *words)
-    assert trained.returncode == 0, trained.stderr
+def test_every_framework_trains_and_predicts_the_150_flowers(
+    framework: str, trained_model: TrainedModel, command: Command, tmp_path: Path
+) -> None:
+    trained = trained_model(framework)
     predicted = command(
-        *("adapters", "predict", "--model", os.path.relpath(tmp_path / "model", ROOT)),
+        *("adapters", "predict", "--model", os.path.relpath(trained, ROOT)),
         *("--data", IRIS, "--output", tmp_path / "out.csv"),
     )
     assert predicted.returncode == 0, predicted.stderr
@@ -58,7 +48,7 @@ def test_every_framework_trains_and_predicts_the_150_flowers(framework: str, com
     assert sum(correct) >= 140
     for row in rows:
         assert sum(float(row[f"probability_{name}"]) for name in SPECIES) == pytest.approx(1.0, abs=1e-5)
-    assert json.loads((tmp_path / "model" / "model.json").read_text())["framework"] == framework
+    assert json.loads((trained / "model.json").read_text())["framework"] == framework
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ import pytest
 from datasets.flowers import FEATURES, SPECIES
 from datasets.synthetic import Stream, chunk
 from tests import stranger
-from tests.conftest import ROOT, Command, missing, one_line
+from tests.conftest import ROOT, Command, TrainedModel, one_line
 
 IRIS = ROOT / "datasets" / "iris.csv"
 LARGE = 3_000_000
@@ -32,15 +32,9 @@ ENOUGH_BYTES = 3 * 2**29
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def trained(framework: str, folder: Path) -> Path:
-    words = ["--framework", framework, "--model", "mlp", "--data", str(IRIS), "--output", str(folder)]
-    subprocess.run([sys.executable, "-m", "adapters", "train", *words], cwd=ROOT, check=True, env=ENVIRONMENT)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained("scikit-learn", tmp_path_factory.mktemp("trained") / "model")
+def model(trained_model: TrainedModel) -> Path:
+    return trained_model("scikit-learn", "mlp")
 
 
 def predict(model: Path, data: object, output: object) -> list[str]:
@@ -319,12 +313,10 @@ def test_a_stream_without_flowers_is_rejected_in_one_line(model: Path, given: by
 
 @pytest.mark.parametrize("framework", ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "spark"])
 def test_a_large_file_needs_the_memory_of_its_pieces_and_keeps_its_order(
-    large: Path, tmp_path: Path, framework: str
+    large: Path, trained_model: TrainedModel, tmp_path: Path, framework: str
 ) -> None:
-    if reason := missing(framework):
-        pytest.skip(str(reason))
     process = psutil.Popen(
-        predict(trained(framework, tmp_path / "model"), large, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT
+        predict(trained_model(framework, "mlp"), large, tmp_path / "out.csv"), cwd=ROOT, env=ENVIRONMENT
     )
     largest = 0
     while process.poll() is None:
