@@ -71,13 +71,13 @@ def essence(record: Record) -> tuple[object, ...]:
     return record.case, record.launch, record.outcome, record.quality, json.dumps(record.recipe)
 
 
-def test_a_run_that_was_killed_20_times_has_the_records_of_an_undisturbed_run(
+def test_a_run_that_was_killed_8_times_has_the_records_of_an_undisturbed_run(
     command: Command, tmp_path: Path, mark: str
 ) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     assert command("benchmarks", "run", *SMALL, "--output", undisturbed).returncode == 0
     moments = random.Random(7)
-    for _ in range(20):
+    for _ in range(8):
         begun = (killed / "plan.json").exists()
         run = start("--resume", killed) if begun else start(*SMALL, "--output", killed)
         try:
