@@ -2,7 +2,7 @@
 
 case_process/   runs inside the process of a case
 supervision/    watches a case from outside and enforces its limits
-run_folder/     what a run leaves behind
+results/        what a run leaves behind
 scheduling/     what is measured when
 comparison/     how two runs are compared
 tools/          for recipe developers

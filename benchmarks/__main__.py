@@ -24,8 +24,8 @@ from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS
 from benchmarks.cases import PROFILES, Limits, Plan, plan
 from benchmarks.comparison import compare as comparison
-from benchmarks.run_folder import machine_facts, records
-from benchmarks.scheduling import adapter_files, forecast, run_folders, runner
+from benchmarks.results import detect_environment, records
+from benchmarks.scheduling import adapter_files, forecast, output_folder, runner
 from benchmarks.scheduling.configuration import RunConfiguration
 from benchmarks.scheduling.progress import Terminal
 from benchmarks.tools import adapter_overhead, harness_overhead, tune
@@ -190,22 +190,22 @@ def run(
             raise BadInput(
                 f"--{others[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
             )
-        folder = run_folders.to_resume(folder or Path("latest"))
+        folder = output_folder.to_resume(folder or Path("latest"))
         configuration = RunConfiguration.read(folder)
         configuration.check()
     else:
         if folder:
             raise BadInput(f"{folder}: use --resume {folder} to continue a run, or --output {folder} to name a new one")
         chosen = _plan(profile, framework, model, rows, track, launches, threads, seed)
-        memory_limit = memory_limit or machine_facts.default_memory_limit()
+        memory_limit = memory_limit or detect_environment.default_memory_limit()
         budget_s = time_budget or (None if launches else PROFILES[profile].time_budget_s)
         limits = Limits(time_limit, memory_limit, case_limit, rounds)
         configuration = RunConfiguration(chosen, limits, not no_skip, budget_s, adapter_files.of(chosen.frameworks))
         configuration.check()
-        folder = run_folders.new(output)
-    with run_folders.locked(folder):
+        folder = output_folder.new(output)
+    with output_folder.locked(folder):
         if not resume:
-            run_folders.claim(folder, configuration)
+            output_folder.claim(folder, configuration)
         try:
             _run_with_progress(folder, configuration)
         except Ended:
@@ -266,7 +266,7 @@ def overhead_(
 ) -> None:
     """Show the cost of measuring itself, by a short run of an adapter that does almost nothing."""
     chosen = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=[CORES])
-    configuration = RunConfiguration(chosen, Limits(600.0, machine_facts.default_memory_limit()))
+    configuration = RunConfiguration(chosen, Limits(600.0, detect_environment.default_memory_limit()))
     configuration.check()
     harness_overhead.measure(configuration, _run_with_progress, console)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
-from benchmarks.bounds import Bytes, Count, Limit, Name, Rows, Seed
+from benchmarks.validation import Bytes, Count, Limit, Name, Rows, Seed
 
 LARGEST_WARMUP = 100_000
 """The cold pass has as many rows as the case, up to this number."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_throughput
 from reports.results import Result, median, results, show_threads
 from reports.styles import ordered

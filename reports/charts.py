@@ -16,7 +16,7 @@ from typing import Any, cast
 import altair as alt
 import numpy as np
 
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_throughput
 from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate, show_threads
 from reports.scaling import REACH, Law

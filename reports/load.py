@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.bounds import shown
-from benchmarks.run_folder.runs import Run, newest, read
+from benchmarks.results.runs import Run, newest, read
+from benchmarks.validation import shown
 
 
 def runs(folders: Sequence[Path] = ()) -> list[Run]:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from benchmarks.bounds import shown
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.runs import Run
+from benchmarks.validation import shown
 from datasets.files import check_folder, read_json, write_json
 from errors import BadInput
 

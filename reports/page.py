@@ -15,8 +15,8 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
-from benchmarks.run_folder.environment import Machine
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.environment import Machine
+from benchmarks.results.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds
 from reports import charts, discussion, output, raw, tables, verdict
 from reports.cards import Card, cards

@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.run_folder.records import PHASES, Harness, Memory, Quality, Record
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.records import PHASES, Harness, Memory, Quality, Record
+from benchmarks.results.runs import Run
 from reports.results import Result, median, median_seconds, peak_memory_bytes, results
 from reports.tables import SHOWN_PHASES
 

@@ -10,9 +10,9 @@ from itertools import groupby
 
 import numpy as np
 
-from benchmarks import gate, statistics
+from benchmarks import quality_gate, statistics
 from benchmarks.cases import Case
-from benchmarks.run_folder.records import Memory, Phase, Record, counted
+from benchmarks.results.records import Memory, Phase, Record, counted
 from benchmarks.statistics import Estimate
 from benchmarks.units import show_seconds, significant
 
@@ -168,7 +168,7 @@ class Result:
     @property
     def shortfall(self) -> str:
         """Which conditions of the quality gate a launch failed and by how much, as text; empty if none did."""
-        return gate.shortfall(record.quality for record in self.records if record.quality)
+        return quality_gate.shortfall(record.quality for record in self.records if record.quality)
 
     @property
     def first_prediction_seconds(self) -> float | None:

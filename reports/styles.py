@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import altair as alt
 
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.runs import Run
 
 Style = tuple[str, str]
 """A colour and a mark of Vega-Lite: the name of a shape, or an SVG path."""

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.run_folder.environment import InstallCost
-from benchmarks.run_folder.records import Harness, Memory, Record
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.environment import InstallCost
+from benchmarks.results.records import Harness, Memory, Record
+from benchmarks.results.runs import Run
 from benchmarks.units import show_memory, show_rows, show_seconds, show_share
 from reports.discussion import Crossing, round_rows, show_crossing
 from reports.results import (

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.cases import LARGEST_WARMUP
-from benchmarks.run_folder.environment import FrameworkFacts
-from benchmarks.run_folder.records import Record
-from benchmarks.run_folder.runs import Run
+from benchmarks.results.environment import FrameworkFacts
+from benchmarks.results.records import Record
+from benchmarks.results.runs import Run
 from benchmarks.statistics import NOISE_FLOOR
 from benchmarks.units import show_memory, show_rows, show_seconds, show_share
 from reports import scaling

@@ -21,7 +21,7 @@ from rich.console import Console
 
 import commandline
 from benchmarks.comparison import compare
-from benchmarks.run_folder import runs
+from benchmarks.results import runs
 from machine import ROOT, usable_cores
 
 BURN = """

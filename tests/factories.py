@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gate import Gate
-from benchmarks.run_folder import environment as environments
-from benchmarks.run_folder.environment import Environment
-from benchmarks.run_folder.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
-from benchmarks.run_folder.runs import Run
+from benchmarks.quality_gate import Gate
+from benchmarks.results import environment as environments
+from benchmarks.results.environment import Environment
+from benchmarks.results.records import FILE, Case, Harness, Memory, Phase, Quality, Record, append
+from benchmarks.results.runs import Run
 
 HOSTILE = "</script><script>alert('gotcha')</script> | `tick` <!--"
 SECONDS = {"import": (0.9,), "start": (0.1,), "load": (0.2,), "train": (1.5, 1.0, 9.0), "predict": (0.1, 0.3)}

@@ -71,7 +71,7 @@ def role(process: psutil.Process) -> str:
     line = " ".join(words)
     if words and Path(words[0]).name == "java":
         return "JVM"
-    for part, name in (("benchmarks.preparation", "data"), (" pytest ", "case"), (" reports ", "report")):
+    for part, name in (("benchmarks.case_data", "data"), (" pytest ", "case"), (" reports ", "report")):
         if part in line:
             return name
     return "supervisor" if " -m benchmarks run" in line else Path(words[0]).name if words else "?"

@@ -37,7 +37,7 @@ import commandline
 import datasets.__main__
 import datasets.maximum_likelihood
 import reports.__main__
-from benchmarks.run_folder import environment, machine_facts, records
+from benchmarks.results import detect_environment, environment, records
 from benchmarks.scheduling.configuration import RunConfiguration
 from datasets.files import write_json
 from tests.factories import make_run, record
@@ -176,12 +176,12 @@ def prepare_inputs(folder: Path) -> None:
     planned = RunConfiguration.read(run)
     [(case, _)] = planned.plan.steps()
     records.append(run, replace(record("baseline", rows=150), run="mine", case=case))
-    write_json(run / environment.FILE, machine_facts.describe("mine", planned.settings))
+    write_json(run / environment.FILE, detect_environment.describe("mine", planned.settings))
     commands: list[Sequence[object]] = [
         ["adapters", "train", "--framework", name, "--model", kind, "--data", IRIS, "--output", made / f"{name}-{kind}"]
         for name, kind in itertools.product(("baseline", "scikit-learn", "pytorch-cpu"), ("logistic", "mlp"))
     ]
-    for words in [*commands, ["benchmarks.preparation", "2000", "7"]]:
+    for words in [*commands, ["benchmarks.case_data", "2000", "7"]]:
         if fork(words, lambda: None, folder, folder / "log"):
             raise SystemExit((folder / "log.err").read_text())
 

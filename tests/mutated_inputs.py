@@ -22,8 +22,8 @@ import vl_convert
 
 import benchmarks.__main__
 from adapters import model_folder
-from benchmarks.preparation import ExactFit
-from benchmarks.run_folder import environment, records
+from benchmarks.case_data import ExactFit
+from benchmarks.results import environment, records
 from benchmarks.scheduling import configuration, runner
 from benchmarks.supervision import supervisor
 from datasets import cache, delimited, tables
@@ -269,7 +269,7 @@ def logistic_target(chance: random.Random, box: Path, made: Path) -> Trial:
     path.write_bytes(damaged(path.read_text(), chance))
     os.environ["IRISBENCH_DATA"] = str(box / "in")
     if chance.random() < 0.94:
-        return Trial(["benchmarks.preparation", "2000", "7"], "in", check=target)
+        return Trial(["benchmarks.case_data", "2000", "7"], "in", check=target)
     words = ["--framework", "baseline", "--model", "logistic", *DATASET, "--launches", "1", "--output", box / "out"]
     return Trial(["benchmarks", "run", *words], "", check=lambda *answer: target(*answer) + page_in("out")(*answer))
 

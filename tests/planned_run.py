@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.run_folder import records
+from benchmarks.results import records
 from benchmarks.scheduling import configuration
 
 PLAN = {

@@ -16,7 +16,7 @@ import pytest
 
 from adapters import registry
 from benchmarks.case_process.events import FILE as EVENTS
-from benchmarks.run_folder import records
+from benchmarks.results import records
 from datasets.flowers import FEATURES, SPECIES
 from tests.conftest import ROOT, Command, TrainedModel, missing, one_line
 

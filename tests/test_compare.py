@@ -14,8 +14,8 @@ from rich.console import Console
 import commandline
 from benchmarks.comparison import compare
 from benchmarks.comparison.compare import FASTER, ONLY_A, ONLY_B, OTHER, SAME, SLOWER, UNLIKE
-from benchmarks.run_folder import runs
-from benchmarks.run_folder.records import Case, Phase, Quality, Record
+from benchmarks.results import runs
+from benchmarks.results.records import Case, Phase, Quality, Record
 from errors import BadInput
 from tests.factories import contended, make_run
 

@@ -12,7 +12,7 @@ import pytest
 
 from adapters import digest, registry
 from benchmarks.comparison import comparability
-from benchmarks.run_folder.environment import Environment, FrameworkFacts
+from benchmarks.results.environment import Environment, FrameworkFacts
 from tests.conftest import ROOT
 
 NAMES = sorted(registry.OURS)

@@ -15,8 +15,8 @@ import cpuinfo
 import psutil
 import pytest
 
-from benchmarks.run_folder import machine_facts
-from benchmarks.run_folder.environment import FILE, Environment, Git, InstallCost, Settings, from_json, read
+from benchmarks.results import detect_environment
+from benchmarks.results.environment import FILE, Environment, Git, InstallCost, Settings, from_json, read
 from datasets.files import write_json
 from errors import BadInput
 from tests.conftest import ROOT
@@ -28,8 +28,8 @@ GIB = 1 << 30
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine that is idle, on mains, and tells nothing else, with folders `proc` and `sys` to write into."""
-    monkeypatch.setattr(machine_facts, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(machine_facts, "SYS", tmp_path / "sys")
+    monkeypatch.setattr(detect_environment, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(detect_environment, "SYS", tmp_path / "sys")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 3.0, 3.0))
     monkeypatch.setattr(psutil, "sensors_battery", lambda: Battery(80, 3600, True), raising=False)
     return tmp_path
@@ -42,15 +42,15 @@ def write(path: Path, text: str) -> None:
 
 def test_a_quiet_machine_has_no_warnings(machine: Path) -> None:
     write(machine / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n")
-    assert machine_facts.disturbances() == []
-    assert (machine_facts.governor(), machine_facts.power()) == ("performance", "mains")
+    assert detect_environment.disturbances() == []
+    assert (detect_environment.governor(), detect_environment.power()) == ("performance", "mains")
 
 
 def test_each_warning_says_what_to_do(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(machine / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n")
     monkeypatch.setattr(os, "getloadavg", lambda: (1.31, 0.0, 0.0))
     monkeypatch.setattr(psutil, "sensors_battery", lambda: Battery(80, 3600, False), raising=False)
-    load, power, governor = machine_facts.disturbances()
+    load, power, governor = detect_environment.disturbances()
     assert load.startswith("the load average is 1.3 ") and "run again" in load
     assert "battery" in power and "Plug it in" in power
     assert "governor is powersave" in governor and "Type: sudo cpupower" in governor
@@ -58,9 +58,13 @@ def test_each_warning_says_what_to_do(machine: Path, monkeypatch: pytest.MonkeyP
 
 def test_unknown_facts_are_none_and_give_no_warning(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
-    assert (machine_facts.governor(), machine_facts.power(), machine_facts.memory_limit()) == (None, None, None)
-    assert machine_facts.disturbances() == []
-    assert machine_facts.default_memory_limit() == psutil.virtual_memory().total * 3 // 4
+    assert (detect_environment.governor(), detect_environment.power(), detect_environment.memory_limit()) == (
+        None,
+        None,
+        None,
+    )
+    assert detect_environment.disturbances() == []
+    assert detect_environment.default_memory_limit() == psutil.virtual_memory().total * 3 // 4
 
 
 @pytest.mark.parametrize(
@@ -77,22 +81,22 @@ def test_the_memory_limit_is_the_limit_of_the_control_group(machine: Path, group
     write(machine / "proc/self/cgroup", groups)
     for name, text in files.items():
         write(machine / "sys/fs/cgroup" / name, text)
-    assert machine_facts.memory_limit() == GIB
-    assert machine_facts.default_memory_limit() == GIB * 3 // 4
+    assert detect_environment.memory_limit() == GIB
+    assert detect_environment.default_memory_limit() == GIB * 3 // 4
 
 
 def test_a_limit_above_the_memory_of_the_machine_is_no_limit(machine: Path) -> None:
     write(machine / "proc/self/cgroup", "4:memory:/\n")
     write(machine / "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    assert machine_facts.memory_limit() is None
+    assert detect_environment.memory_limit() is None
 
 
 @pytest.fixture
 def fresh_processor() -> Iterator[None]:
     """Let a test ask for the processor again, although the answer is cached."""
-    machine_facts._processor.cache_clear()
+    detect_environment._processor.cache_clear()
     yield
-    machine_facts._processor.cache_clear()
+    detect_environment._processor.cache_clear()
 
 
 @pytest.mark.usefixtures("fresh_processor")
@@ -112,7 +116,7 @@ def test_the_widest_vector_instructions_of_the_processor_are_named(
 ) -> None:
     facts = {"brand_raw": "A processor", "flags": sorted(flags.split())}
     monkeypatch.setattr(cpuinfo, "get_cpu_info", lambda: facts)
-    found = machine_facts.machine()
+    found = detect_environment.machine()
     assert (found.processor, found.instructions) == ("A processor", instructions)
 
 
@@ -128,14 +132,14 @@ def test_a_processor_that_cannot_be_detected_is_unknown(
 
     monkeypatch.setattr(cpuinfo, "get_cpu_info", detect)
     monkeypatch.setattr(platform, "processor", lambda: "")
-    found = machine_facts.machine()
+    found = detect_environment.machine()
     assert (found.processor, found.instructions) == (None, None)
 
 
 def test_the_command_is_recorded_as_the_user_would_type_it(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["run", "--framework", "spark", "--output", "my runs/1"]
     monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "__main__.py"), *words])
-    recorded = machine_facts.describe("run", Settings()).command
+    recorded = detect_environment.describe("run", Settings()).command
     assert recorded == "python -m benchmarks run --framework spark --output 'my runs/1'"
     assert shlex.split(recorded)[3:] == words
 
@@ -148,20 +152,20 @@ def test_the_commit_is_recorded_and_whether_files_differ_from_it(
         done = subprocess.run(["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    monkeypatch.setattr(machine_facts, "ROOT", tmp_path)
+    monkeypatch.setattr(detect_environment, "ROOT", tmp_path)
     git("init")
     git("commit", "--allow-empty", "--message", "one")
-    assert machine_facts.describe("run", Settings()).git == Git(git("rev-parse", "HEAD"), dirty=False)
+    assert detect_environment.describe("run", Settings()).git == Git(git("rev-parse", "HEAD"), dirty=False)
     (tmp_path / "new.py").write_text("")
-    assert machine_facts.describe("run", Settings()).git.dirty
+    assert detect_environment.describe("run", Settings()).git.dirty
 
 
 def test_describing_the_machine_imports_no_large_package() -> None:
     script = (
         "import sys\n"
-        "from benchmarks.run_folder import machine_facts\n"
-        "from benchmarks.run_folder.environment import Settings\n"
-        "machine_facts.describe('run', Settings())\n"
+        "from benchmarks.results import detect_environment\n"
+        "from benchmarks.results.environment import Settings\n"
+        "detect_environment.describe('run', Settings())\n"
         "heavy = {'numpy', 'scipy', 'sklearn', 'torch', 'tensorflow', 'h2o', 'pyspark'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
@@ -170,7 +174,9 @@ def test_describing_the_machine_imports_no_large_package() -> None:
 
 
 def test_an_environment_is_read_as_it_was_written(tmp_path: Path) -> None:
-    described = machine_facts.describe("run", Settings(threads=(1, 2), seed=7, launches=3, rounds=3, time_limit_s=60.0))
+    described = detect_environment.describe(
+        "run", Settings(threads=(1, 2), seed=7, launches=3, rounds=3, time_limit_s=60.0)
+    )
     write_json(tmp_path / FILE, described)
     assert read(tmp_path / FILE) == described
 

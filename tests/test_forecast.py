@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.cases import Case
-from benchmarks.run_folder import environment, machine_facts, records
-from benchmarks.run_folder.environment import Environment
-from benchmarks.run_folder.records import Record
+from benchmarks.results import detect_environment, environment, records
+from benchmarks.results.environment import Environment
+from benchmarks.results.records import Record
 from benchmarks.scheduling.forecast import HERE, forecast, walls
 from datasets.files import write_json
 
@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Path:
     for rows, seconds in ((1_000, 9.0), (1_000, 10.0), (1_000, 11.0), (10_000, 12.0)):
         records.append(tmp_path, Record("made", case(rows), "ok", wall_seconds=seconds))
     records.append(tmp_path, Record("made", case(10), "unavailable", reason="no Java"))
-    write_json(tmp_path / environment.FILE, Environment(machine=machine_facts.machine()))
+    write_json(tmp_path / environment.FILE, Environment(machine=detect_environment.machine()))
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_a_case_that_was_never_run_has_no_forecast(run: Path) -> None:
 
 
 def test_runs_of_another_machine_do_not_count_as_measured_here(run: Path) -> None:
-    other = replace(machine_facts.machine(), processor="another")
+    other = replace(detect_environment.machine(), processor="another")
     write_json(run / environment.FILE, Environment(machine=other))
     assert walls([run], here=True) == {}
     assert len(walls([run], here=False)) == 2

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gate import Gate, Reference, gate, shortfall
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import Quality
+from benchmarks.quality_gate import Gate, Reference, gate, shortfall
+from benchmarks.results import records
+from benchmarks.results.records import Quality
 from tests.conftest import Command, missing
 
 REFERENCE = Reference(accuracy=0.98, log_loss=0.05)

@@ -18,9 +18,9 @@ import pytest
 
 from adapters import registry
 from adapters.base import Resources
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.cases import Case, Limits
-from benchmarks.run_folder.records import Record
+from benchmarks.results.records import Record
 from benchmarks.supervision import supervisor
 from datasets import store
 from datasets.flowers import real_flowers
@@ -213,7 +213,7 @@ def test_a_case_ends_with_a_reason_when_one_of_its_processes_is_killed(killed: s
     if reason := missing("h2o"):
         pytest.skip(reason)
     rows = 100_000
-    preparation.make(rows, 0)
+    case_data.make(rows, 0)
     before = set(psutil.Process().children(recursive=True))
     family: set[psutil.Process] = set()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters import registry
-from benchmarks.run_folder import install_cost
-from benchmarks.run_folder.environment import InstallCost
+from benchmarks.results import install_cost
+from benchmarks.results.environment import InstallCost
 from tests.conftest import ROOT, missing
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from adapters import registry
 from benchmarks.cases import Case
-from benchmarks.run_folder.records import Phase, Quality, Record
+from benchmarks.results.records import Phase, Quality, Record
 from benchmarks.scheduling.launches import MOST_LAUNCHES, Measured, measured, next_case
 
 FRAMEWORKS = [name for name in registry.FRAMEWORKS if not name.endswith("-gpu") and name != "baseline"]

@@ -18,8 +18,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from benchmarks.run_folder import records, runs
-from benchmarks.run_folder.records import Record
+from benchmarks.results import records, runs
+from benchmarks.results.records import Record
 from reports import load, page, verdict
 from reports.verdict import CLOCKS, Question
 from tests.factories import ENVIRONMENT, EVERYTHING, HOSTILE, growing, make_run, record

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapters import digest, plugins, registry
-from benchmarks.run_folder import records, runs
+from benchmarks.results import records, runs
 from benchmarks.scheduling import configuration
 from errors import BadInput
 from tests.conftest import ROOT, Command, one_line

@@ -15,8 +15,8 @@ import vl_convert
 from rich.console import Console
 
 from benchmarks.comparison import compare
-from benchmarks.run_folder.environment import FILE as ENVIRONMENT
-from benchmarks.run_folder.records import FILE
+from benchmarks.results.environment import FILE as ENVIRONMENT
+from benchmarks.results.records import FILE
 from errors import BadInput
 from reports import charts, load, page, raw, terminal
 from tests.factories import make_run, record, rich_record

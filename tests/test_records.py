@@ -10,8 +10,8 @@ import pytest
 
 from adapters import registry
 from benchmarks.cases import PROFILES, Case, plan
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import Harness, Memory, Phase, Quality, Record, counted
+from benchmarks.results import records
+from benchmarks.results.records import Harness, Memory, Phase, Quality, Record, counted
 from benchmarks.scheduling.runner import inferred_from
 from errors import BadInput
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.run_folder.records import Memory, Record
+from benchmarks.results.records import Memory, Record
 from reports import cards, charts, discussion, page, styles, tables, verdict
 from reports.results import probes, results, standings
 from reports.verdict import Question

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.run_folder import runs
-from benchmarks.run_folder.records import FILE
+from benchmarks.results import runs
+from benchmarks.results.records import FILE
 from benchmarks.units import show_memory, show_rows
 from errors import BadInput
 from reports import charts, load, page, styles, terminal

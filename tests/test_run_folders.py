@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.cases import PROFILES, Limits, plan
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import FILE, SET_ASIDE
-from benchmarks.scheduling import configuration, run_folders
+from benchmarks.results import records
+from benchmarks.results.records import FILE, SET_ASIDE
+from benchmarks.scheduling import configuration, output_folder
 from benchmarks.scheduling.configuration import RunConfiguration
 from errors import BadInput
 from reports import load, output
@@ -54,7 +54,7 @@ def test_a_damaged_plan_is_refused_or_stays_in_its_folder(tmp_path: Path) -> Non
     for _ in range(300):
         (run / configuration.FILE).write_bytes(damaged(text, random_))
         try:
-            planned = RunConfiguration.read(run_folders.to_resume(run))
+            planned = RunConfiguration.read(output_folder.to_resume(run))
             planned.check()
             for case, launch in planned.plan.steps():
                 assert (run / "cases" / f"{case.slug}-{launch}").resolve().parent == run / "cases"
@@ -97,9 +97,9 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_only_one_process_can_lock_the_folder_of_a_run(tmp_path: Path) -> None:
     refused = pytest.raises(BadInput, match="another run is writing to")
-    with run_folders.locked(tmp_path), refused, run_folders.locked(tmp_path):
+    with output_folder.locked(tmp_path), refused, output_folder.locked(tmp_path):
         pass
-    with run_folders.locked(tmp_path):
+    with output_folder.locked(tmp_path):
         pass
 
 
@@ -197,16 +197,16 @@ def test_a_damaged_reference_in_the_cache_is_computed_again(
     kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("IRISBENCH_DATA", str(tmp_path))
-    preparation.make(2_000, 7)
+    case_data.make(2_000, 7)
     [path] = tmp_path.glob("maximum-likelihood-*.json")
     whole = path.read_text()
     path.write_text(kept)
-    reference = preparation.maximum_likelihood(2_000, 7)
+    reference = case_data.maximum_likelihood(2_000, 7)
     assert 0.9 < reference.accuracy < 1
     assert 0.04 < reference.log_loss < 0.1
     assert path.read_text() == whole
     assert capsys.readouterr().err.count("It is made again") == 1
-    assert preparation.maximum_likelihood(2_000, 7) == reference
+    assert case_data.maximum_likelihood(2_000, 7) == reference
     assert capsys.readouterr().err == ""
 
 

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from benchmarks.case_process.events import FILE as EVENTS
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import SET_ASIDE, Record
+from benchmarks.results import records
+from benchmarks.results.records import SET_ASIDE, Record
 from tests.conftest import ROOT, Command, missing, one_line
 
 SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launches", "2"]

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import machine
-from benchmarks.run_folder import machine_facts
+from benchmarks.results import detect_environment
 from benchmarks.supervision import process_tree
 from tests.conftest import ROOT
 
@@ -169,11 +169,11 @@ def test_a_fact_whose_probe_fails_is_unknown(monkeypatch: pytest.MonkeyPatch, er
         monkeypatch.setattr(os, name, fail, raising=False)
     monkeypatch.setattr(Path, "glob", fail)
     machine.pin(1)
-    facts = machine_facts.machine()
+    facts = detect_environment.machine()
     assert (facts.power, facts.governor, facts.load_average, facts.memory_bytes) == (None,) * 4
-    assert machine_facts.disturbances() == []
+    assert detect_environment.disturbances() == []
     assert machine.usable_cores() >= 1
-    assert machine_facts.default_memory_limit() > 0
+    assert detect_environment.default_memory_limit() > 0
 
 
 @pytest.mark.parametrize("answer", [psutil.AccessDenied(1), ValueError("no smaps"), 0], ids=repr)

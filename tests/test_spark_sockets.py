@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from adapters.base import Resources
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.cases import Case, Limits
-from benchmarks.run_folder.records import PHASES
+from benchmarks.results.records import PHASES
 from benchmarks.supervision import supervisor
 from tests import stranger
 from tests.conftest import missing
@@ -95,7 +95,7 @@ class Scanner:
 
 def test_a_scan_of_all_ports_does_not_disturb_a_case(tmp_path: Path) -> None:
     case = Case("spark", "mlp", 150, threads=1)
-    preparation.make(case.rows, case.seed)
+    case_data.make(case.rows, case.seed)
     with Scanner() as scanner:
         record = supervisor.run(case, Limits(300, 4 * GIB, 900), tmp_path / "case", "a run")
     assert (record.outcome, record.reason) == ("ok", None)

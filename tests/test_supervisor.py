@@ -15,10 +15,10 @@ import psutil
 import pytest
 
 from adapters import registry
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.case_process.events import FILE as EVENTS
 from benchmarks.cases import Case, Limits
-from benchmarks.run_folder.records import LARGEST_OTHERS_SHARE, PHASES, Phase, Record
+from benchmarks.results.records import LARGEST_OTHERS_SHARE, PHASES, Phase, Record
 from benchmarks.supervision import supervisor
 from benchmarks.supervision.process_tree import TELLS_SHARED, busy_seconds
 from machine import bound_cores, usable_cores
@@ -42,7 +42,7 @@ def supervise(folder: Path, script: str, limits: Limits) -> Record:
 
 def measure(case: Case, limits: Limits, folder: Path, argv: list[str] | None = None) -> Record:
     """Make the data of a real case, run it and return its record."""
-    preparation.make(case.rows, case.seed)
+    case_data.make(case.rows, case.seed)
     return supervisor.run(case, limits, folder, "a run", argv=argv)
 
 
@@ -264,7 +264,7 @@ def test_an_exhausted_java_heap_is_distinguished_from_the_memory_limit(
 
 
 def test_the_seconds_of_phases_and_harness_add_up_to_the_wall_time(tmp_path: Path) -> None:
-    preparation.make(20_000, 0)
+    case_data.make(20_000, 0)
     began = time.monotonic()
     record = supervisor.run(Case("scikit-learn", "mlp", 20_000), Limits(600, 4096 * MIB), tmp_path / "case", "a run")
     outside = time.monotonic() - began
@@ -312,7 +312,7 @@ from benchmarks.supervision import supervisor
 folder = Path({str(tmp_path)!r}) / "case"
 supervisor.run(Case("scikit-learn", "mlp", 4_000_000), Limits(600, {2048 * MIB}), folder, "a run")
 """
-    preparation.make(4_000_000, 0)
+    case_data.make(4_000_000, 0)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, env=environment)
     log = tmp_path / "case" / EVENTS

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.gate import Gate
-from benchmarks.run_folder.records import Memory, Phase
+from benchmarks.quality_gate import Gate
+from benchmarks.results.records import Memory, Phase
 from reports import verdict
 from reports.verdict import NO, NOT_KNOWN, YES, Answer, Question
 from tests.factories import EVERYTHING, record, run

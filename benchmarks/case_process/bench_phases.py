@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from adapters import registry
 from adapters.base import Adapter, Resources
-from benchmarks import preparation
+from benchmarks import case_data
+from benchmarks.case_data import Inputs
 from benchmarks.case_process.conftest import Engine
 from benchmarks.case_process.events import EventLog, ModelSaved, Scored
-from benchmarks.case_process.timing import Timer
+from benchmarks.case_process.phase_timer import Timer
 from benchmarks.cases import LARGEST_WARMUP, Case
-from benchmarks.preparation import Inputs
-from benchmarks.run_folder.records import Quality
+from benchmarks.results.records import Quality
 from datasets import scores
 from datasets.flowers import real_flowers
 from datasets.synthetic import posterior
@@ -129,7 +129,7 @@ def _score(case: Case, test: Path | None, warm: Pass) -> Quality:
     adapter = warm.adapter
     bayes: dict[str, float] = {}
     if test:
-        features, species = preparation.test_rows(case.seed)
+        features, species = case_data.test_rows(case.seed)
         truth = posterior(features)
         bayes["bayes_accuracy"] = scores.accuracy(species, truth.argmax(axis=1))
         bayes["bayes_log_loss"] = scores.log_loss(species, truth)
@@ -141,7 +141,7 @@ def _score(case: Case, test: Path | None, warm: Pass) -> Quality:
         raise ValueError("the training diverged: the model predicts probabilities that are not numbers")
     # The contract tests check that the predicted class is the one with the largest probability.
     accuracy, log_loss = scores.accuracy(species, probabilities.argmax(axis=1)), scores.log_loss(species, probabilities)
-    gate = preparation.case_gate(case)
+    gate = case_data.case_gate(case)
     failed, reference = gate.failed(accuracy, log_loss), gate.reference
     return Quality(
         test_rows=len(species),
@@ -162,7 +162,7 @@ def _cross_validate(
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Return the species and the class probabilities of the real flowers, each by a model that has not seen it."""
     truth, probabilities = [], []
-    for train, test, species in preparation.folds(case.seed, folder):
+    for train, test, species in case_data.folds(case.seed, folder):
         table, unseen = adapter.load(train), adapter.load(test)
         truth.append(species)
         recipe = adapter.recipe(case.model, case.rows - len(species))

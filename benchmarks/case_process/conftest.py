@@ -22,12 +22,12 @@ import machine
 from adapters import exit_with_parent, registry
 from adapters.base import MODELS, TRACKS, Adapter, Resources
 from adapters.errors import Unavailable, exhausted_memory, first_line
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.case_process.events import EventLog
-from benchmarks.case_process.timing import Timer
+from benchmarks.case_process.phase_timer import Timer
 from benchmarks.cases import Case
-from benchmarks.run_folder import machine_facts
-from benchmarks.run_folder.records import Outcome
+from benchmarks.results import detect_environment
+from benchmarks.results.records import Outcome
 from errors import BadInput
 
 LONGEST_REASON = 500
@@ -58,7 +58,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--launch", type=int, default=1, help="the real flowers are scored in the first launch only")
     group.addoption("--rounds", type=int, default=3, help="the largest number of repeats of a phase")
     group.addoption("--time-limit", type=float, default=float("inf"), help="seconds for one repeat of a phase")
-    group.addoption("--memory-limit", type=_argument(commandline.size), default=machine_facts.default_memory_limit())
+    group.addoption(
+        "--memory-limit", type=_argument(commandline.size), default=detect_environment.default_memory_limit()
+    )
     group.addoption("--case-folder", type=Path, help="where the supervisor reads the event log")
 
 
@@ -124,10 +126,10 @@ def case(pytestconfig: pytest.Config) -> Case:
 
 
 @pytest.fixture(scope="session")
-def inputs(case: Case, pytestconfig: pytest.Config) -> preparation.Inputs:
+def inputs(case: Case, pytestconfig: pytest.Config) -> case_data.Inputs:
     if not pytestconfig.option.case_folder:  # otherwise the supervisor has made them
-        preparation.make(case.rows, case.seed)
-    return preparation.inputs(case.rows, case.seed)
+        case_data.make(case.rows, case.seed)
+    return case_data.inputs(case.rows, case.seed)
 
 
 @pytest.fixture(scope="session")

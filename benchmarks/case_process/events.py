@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.bounds import Bytes, Name, Seconds
-from benchmarks.run_folder.records import Outcome, Quality
+from benchmarks.results.records import Outcome, Quality
+from benchmarks.validation import Bytes, Name, Seconds
 from machine import probe
 
 FILE = "events.jsonl"

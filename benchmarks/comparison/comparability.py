@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from adapters import registry
-from benchmarks.run_folder.environment import Environment, Machine
+from benchmarks.results.environment import Environment, Machine
 
 MACHINE = (
     *("processor", "cores", "usable_cores", "memory_bytes", "system", "architecture", "governor", "power", "python"),

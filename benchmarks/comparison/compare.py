@@ -20,10 +20,10 @@ from rich.table import Table
 from benchmarks import statistics
 from benchmarks.cases import Case
 from benchmarks.comparison import comparability
-from benchmarks.gate import shortfall
-from benchmarks.run_folder import runs
-from benchmarks.run_folder.records import Record, counted
-from benchmarks.run_folder.runs import Run
+from benchmarks.quality_gate import shortfall
+from benchmarks.results import runs
+from benchmarks.results.records import Record, counted
+from benchmarks.results.runs import Run
 from benchmarks.statistics import NOISE_FLOOR, Estimate, Ratio, Spread
 from benchmarks.units import show_seconds
 from errors import BadInput

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters import digest, exit_with_parent, registry
-from benchmarks.bounds import Name
+from benchmarks.validation import Name
 from errors import BadInput, printable
 
 

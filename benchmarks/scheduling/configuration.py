@@ -9,13 +9,13 @@ from pathlib import Path
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
-from benchmarks import preparation
-from benchmarks.bounds import Limit, shown
+from benchmarks import case_data
 from benchmarks.cases import Limits, Plan
-from benchmarks.run_folder import machine_facts
-from benchmarks.run_folder.environment import Settings
+from benchmarks.results import detect_environment
+from benchmarks.results.environment import Settings
 from benchmarks.scheduling import adapter_files
 from benchmarks.scheduling.adapter_files import AdapterFile
+from benchmarks.validation import Limit, shown
 from datasets.files import read_json, write_json
 from errors import BadInput
 from machine import SMALLEST_MEMORY_BYTES, usable_cores
@@ -88,7 +88,7 @@ class RunConfiguration:
 
     def check(self) -> None:
         """Raise BadInput if this machine lacks the cores, memory, disk space or plug-ins for the run."""
-        cores, memory = usable_cores(), machine_facts.default_memory_limit() * 4 // 3
+        cores, memory = usable_cores(), detect_environment.default_memory_limit() * 4 // 3
         if not self.plan.threads or min(self.plan.threads) < 1:
             raise BadInput("threads must be positive integers such as 1 or 2")
         if max(self.plan.threads) > cores:
@@ -99,5 +99,5 @@ class RunConfiguration:
                 f"--memory-limit {asked} MiB: a case needs at least {SMALLEST_MEMORY_BYTES / 2**20:.0f} MiB, and this "
                 f"machine has {memory / 2**20:,.0f} MiB"
             )
-        preparation.check_room(self.plan.rows, self.plan.seed)
+        case_data.check_room(self.plan.rows, self.plan.seed)
         adapter_files.check(self.adapters, self.plan.frameworks)

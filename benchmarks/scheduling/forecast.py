@@ -14,9 +14,9 @@ from rich.table import Table
 from adapters import registry
 from benchmarks.cases import Case, Plan
 from benchmarks.comparison import comparability
-from benchmarks.run_folder import machine_facts, runs
-from benchmarks.run_folder.environment import Environment
-from benchmarks.run_folder.records import Record
+from benchmarks.results import detect_environment, runs
+from benchmarks.results.environment import Environment
+from benchmarks.results.records import Record
 from benchmarks.units import show_duration
 from errors import BadInput
 
@@ -48,7 +48,7 @@ def walls_of(records: Iterable[Record]) -> Walls:
 
 def walls(folders: Iterable[Path], here: bool) -> Walls:
     """Return the wall seconds of the runs in `folders`. `here` selects the runs on a machine like this one."""
-    now = Environment(machine=machine_facts.machine())
+    now = Environment(machine=detect_environment.machine())
     records: list[Record] = []
     for folder in folders:
         try:

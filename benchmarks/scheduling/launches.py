@@ -20,7 +20,7 @@ from itertools import pairwise
 from statistics import NormalDist, fmean, median
 
 from benchmarks.cases import Case
-from benchmarks.run_folder.records import Record, counted
+from benchmarks.results.records import Record, counted
 from benchmarks.statistics import FEWEST, LARGEST_DEVIATION, NOISE_FLOOR
 
 MOST_LAUNCHES = 10

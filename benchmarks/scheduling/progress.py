@@ -16,14 +16,14 @@ from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from benchmarks.bounds import shown
 from benchmarks.cases import Case
-from benchmarks.gate import shortfall
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import Record
+from benchmarks.quality_gate import shortfall
+from benchmarks.results import records
+from benchmarks.results.records import Record
 from benchmarks.scheduling import forecast, runner
 from benchmarks.scheduling.configuration import RunConfiguration
 from benchmarks.units import show_duration, show_seconds
+from benchmarks.validation import shown
 
 COLOURS = {"ok": "green", "unavailable": "dim", "unsupported": "dim", "skipped": "dim"}
 UPDATES_PER_SECOND = 1

@@ -15,11 +15,11 @@ from pathlib import Path
 import interrupts
 from adapters import exit_with_parent, registry
 from benchmarks.cases import Case
-from benchmarks.run_folder import environment, machine_facts, records
-from benchmarks.run_folder.records import Record
-from benchmarks.scheduling import forecast, launches, run_folders
+from benchmarks.results import detect_environment, environment, records
+from benchmarks.results.records import Record
+from benchmarks.scheduling import forecast, launches, output_folder
 from benchmarks.scheduling.configuration import RunConfiguration
-from benchmarks.scheduling.run_folders import CASES
+from benchmarks.scheduling.output_folder import CASES
 from benchmarks.scheduling.speed_probe import speed_probe
 from benchmarks.supervision import supervisor
 from datasets import flowers
@@ -91,10 +91,10 @@ class _Run:
         self._prepared: set[int] = set()
 
     def run(self) -> None:
-        now = machine_facts.describe(self._folder.name, self._configuration.settings)
+        now = detect_environment.describe(self._folder.name, self._configuration.settings)
         for warning in now.warnings:
             self._watcher.message(f"warning: {warning}")
-        run_folders.set_aside_outdated(self._folder, now, self._missing, self._watcher.message)
+        output_folder.set_aside_outdated(self._folder, now, self._missing, self._watcher.message)
         write_json(self._folder / environment.FILE, now)
         self._done = {(record.case, record.launch): record for record in records.read(self._folder)}
         for case, launch in self._steps():
@@ -196,7 +196,7 @@ def prepare(rows: int, seed: int) -> list[str]:
 
     Raise BadInput if it fails, for example without free disk space.
     """
-    answer = exit_with_parent.run("benchmarks.preparation", [str(rows), str(seed)], stderr=subprocess.PIPE)
+    answer = exit_with_parent.run("benchmarks.case_data", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
         raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")

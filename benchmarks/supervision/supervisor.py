@@ -17,8 +17,8 @@ import interrupts
 from adapters import exit_with_parent, registry
 from benchmarks.case_process.events import EventReader
 from benchmarks.cases import LARGEST_WARMUP, Case, Limits
-from benchmarks.run_folder.records import Outcome, Record
-from benchmarks.supervision.limits import exceeded
+from benchmarks.results.records import Outcome, Record
+from benchmarks.supervision.enforce_limits import exceeded
 from benchmarks.supervision.process_tree import Gpu, Tree, adopt_orphans
 from benchmarks.supervision.timeline import SAMPLE_S, Timeline
 from machine import ROOT, bound_cores, probe, thread_variables

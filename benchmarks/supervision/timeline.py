@@ -15,7 +15,7 @@ from benchmarks.case_process.events import (
     PhaseEnded,
     Scored,
 )
-from benchmarks.run_folder.records import Harness, Memory, Outcome, Phase, Quality
+from benchmarks.results.records import Harness, Memory, Outcome, Phase, Quality
 from benchmarks.supervision.process_tree import Sample
 
 SAMPLE_S = 0.1

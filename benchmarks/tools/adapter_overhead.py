@@ -19,8 +19,8 @@ from rich.table import Table
 
 from adapters import registry
 from adapters.base import Recipe, Resources, given
-from benchmarks import preparation, statistics
-from benchmarks.run_folder import machine_facts
+from benchmarks import case_data, statistics
+from benchmarks.results import detect_environment
 from benchmarks.units import show_seconds
 from datasets import store
 from errors import BadInput
@@ -115,8 +115,8 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
         raise BadInput(f"{framework} is unavailable: {reason}")
     registry.hide_others(framework)
     pin(threads)
-    preparation.make(rows, 0)
-    path = preparation.inputs(rows, 0).train
+    case_data.make(rows, 0)
+    path = case_data.inputs(rows, 0).train
     seconds: dict[tuple[str, str], list[float]] = {}
 
     def timed(phase: str, variant: str, work: Callable[[], Any]) -> Any:
@@ -127,7 +127,7 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
         return result
 
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
-        adapter.start(Resources(threads, machine_facts.default_memory_limit(), Path(folder), row.device))
+        adapter.start(Resources(threads, detect_environment.default_memory_limit(), Path(folder), row.device))
         table = adapter.load(path)
         recipe = adapter.recipe("mlp", rows)
         train, predict = WITHOUT_ADAPTER[framework](path, recipe, threads)

@@ -11,8 +11,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.run_folder import records
-from benchmarks.run_folder.records import Record
+from benchmarks.results import records
+from benchmarks.results.records import Record
 from benchmarks.scheduling.configuration import RunConfiguration
 
 PARTS = {

@@ -21,10 +21,10 @@ import pandas as pd
 
 from adapters import registry
 from adapters.base import MODELS, Adapter, Recipe, Resources
-from benchmarks import preparation
+from benchmarks import case_data
 from benchmarks.cases import Case
-from benchmarks.gate import Gate
-from benchmarks.run_folder import machine_facts
+from benchmarks.quality_gate import Gate
+from benchmarks.results import detect_environment
 from datasets import scores
 from datasets.files import replace_file
 from errors import BadInput
@@ -74,19 +74,19 @@ def sweep(
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
         if reason := adapter.unsupported(model):
             raise BadInput(f"{framework} does not do {model}: {reason}")
-        adapter.start(Resources(threads, machine_facts.default_memory_limit(), Path(folder), row.device))
+        adapter.start(Resources(threads, detect_environment.default_memory_limit(), Path(folder), row.device))
         for n_rows in rows:
             trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, report)
     return trials
 
 
 def _sweep_size(adapter: Adapter[Any, Any], case: Case, seeds: int, report: Callable[[str], None]) -> list[Trial]:
-    preparation.make(case.rows, case.seed)
-    inputs = preparation.inputs(case.rows, case.seed)
+    case_data.make(case.rows, case.seed)
+    inputs = case_data.inputs(case.rows, case.seed)
     if inputs.test is None:
         raise BadInput("--rows 150: the real flowers are too few to tell recipes apart; name more rows")
-    gate = preparation.case_gate(case)
-    test_species = preparation.test_rows(case.seed)[1]
+    gate = case_data.case_gate(case)
+    test_species = case_data.test_rows(case.seed)[1]
     own = adapter.recipe(case.model, case.rows)
     others = [recipe for recipe in adapter.candidates(case.model, case.rows) if recipe != own]
     trials = [Trial(case.rows, recipe, gate) for recipe in (own, *others)]
@@ -138,7 +138,7 @@ def words(recipe: Recipe) -> str:
 
 def frame(framework: str, model: str, trials: Sequence[Trial]) -> pd.DataFrame:
     """Return a row per training, and one for each recipe that raised an error."""
-    machine = machine_facts.machine()
+    machine = detect_environment.machine()
     rows = []
     for trial in trials:
         reference = trial.gate.reference

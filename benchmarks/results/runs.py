@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.bounds import shown
-from benchmarks.run_folder import environment, records
-from benchmarks.run_folder.environment import Environment
-from benchmarks.run_folder.records import Record
+from benchmarks.results import environment, records
+from benchmarks.results.environment import Environment
+from benchmarks.results.records import Record
+from benchmarks.validation import shown
 from errors import BadInput
 from machine import ROOT
 

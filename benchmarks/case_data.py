@@ -1,6 +1,6 @@
 """What a case needs before it starts: its data, and the reference that its quality gate is based on.
 
-python -m benchmarks.preparation ROWS SEED    make all of it, so that the supervisor does not hold the data
+python -m benchmarks.case_data ROWS SEED    make all of it, so that the supervisor does not hold the data
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.bounds import Loss, Share
 from benchmarks.cases import LARGEST_WARMUP, Case
-from benchmarks.gate import Gate, Reference, gate
+from benchmarks.quality_gate import Gate, Reference, gate
+from benchmarks.validation import Loss, Share
 from datasets import cache, flowers, scores, store
 from datasets.files import read_json, write_json
 from datasets.synthetic import Stream, posterior

@@ -18,8 +18,8 @@ import cpuinfo
 import psutil
 
 from adapters import java, registry
-from benchmarks.run_folder import install_cost
-from benchmarks.run_folder.environment import Environment, FrameworkFacts, Git, Machine, Settings
+from benchmarks.results import install_cost
+from benchmarks.results.environment import Environment, FrameworkFacts, Git, Machine, Settings
 from machine import ASSUMED_MEMORY, ROOT, probe, total_memory, usable_cores
 
 PROC, SYS = Path("/proc"), Path("/sys")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.cases import Limits
-from benchmarks.run_folder.records import Outcome
+from benchmarks.results.records import Outcome
 from benchmarks.supervision.timeline import SCORING, Timeline
 
 BETWEEN_PHASES_S = 120.0

@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from benchmarks.bounds import (
+from benchmarks.cases import Case
+from benchmarks.validation import (
     Bytes,
     Count,
     Difference,
@@ -33,7 +34,6 @@ from benchmarks.bounds import (
     parse,
     shown,
 )
-from benchmarks.cases import Case
 from datasets.files import read_regular, replace_file
 from errors import BadInput
 

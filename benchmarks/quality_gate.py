@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.run_folder.records import Condition, Quality
+from benchmarks.results.records import Condition, Quality
 from datasets import flowers
 
 

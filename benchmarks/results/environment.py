@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from adapters.plugins import Style
-from benchmarks.bounds import Bytes, Count, Limit, Load, Megabytes, Seed, parse, shown
+from benchmarks.validation import Bytes, Count, Limit, Load, Megabytes, Seed, parse, shown
 from datasets.files import LARGEST_JSON_BYTES, read_regular
 from errors import BadInput
 

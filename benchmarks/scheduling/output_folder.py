@@ -11,14 +11,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from adapters import registry
-from benchmarks.bounds import shown
 from benchmarks.comparison import comparability
-from benchmarks.run_folder import environment, records, runs
-from benchmarks.run_folder.environment import Environment
-from benchmarks.run_folder.records import Record
-from benchmarks.run_folder.runs import LATEST, RUNS
+from benchmarks.results import environment, records, runs
+from benchmarks.results.environment import Environment
+from benchmarks.results.records import Record
+from benchmarks.results.runs import LATEST, RUNS
 from benchmarks.scheduling import configuration
 from benchmarks.scheduling.configuration import RunConfiguration
+from benchmarks.validation import shown
 from datasets.files import check_folder
 from errors import BadInput
 

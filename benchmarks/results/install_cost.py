@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from adapters import registry
-from benchmarks.run_folder.environment import InstallCost
+from benchmarks.results.environment import InstallCost
 from machine import ROOT
 
 PYPROJECT = ROOT / "pyproject.toml"
