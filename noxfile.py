@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nox
 
-runpy.run_path(str(Path(__file__).with_name("windows.py")))  # ends here on native Windows
+runpy.run_path(str(Path(__file__).with_name("windows.py")))  # exits here on native Windows
 
 # uv does not read pip's variable for a folder of wheels.
 if "PIP_FIND_LINKS" in os.environ:
     os.environ.setdefault("UV_FIND_LINKS", ",".join(os.environ["PIP_FIND_LINKS"].split()))
-# Compile at installation, so that no framework is charged for it at its first import.
+# Compile at installation, so that no first import includes the compilation.
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")
 
 nox.needs_version = ">=2024.10.9"
@@ -21,7 +21,7 @@ nox.options.sessions = ["benchmark"]
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 FRAMEWORKS = [group for group in GROUPS if group not in ("workshop", "tests", "lint")]
 PATIENCE_S = 120
-"""Seconds after Ctrl-C to end the running case and to make the report."""
+"""Seconds that a command has after Ctrl-C to end the running case and to make the report."""
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -53,7 +53,7 @@ def compare(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def overhead(session: nox.Session) -> None:
-    """Show what measuring itself costs: seconds per case, microseconds per round, the supervisor's memory and CPU."""
+    """Show the cost of the harness: seconds per case, microseconds per repeat, the supervisor's memory and CPU."""
     install(session, "core")
     session.run("python", "-m", "benchmarks", "overhead", *session.posargs, interrupt_timeout=PATIENCE_S)
 
@@ -67,14 +67,14 @@ def tune(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def workshop(session: nox.Session) -> None:
-    """Open the guide of the class in Jupyter, for this user on this computer. Arguments after -- go to Jupyter."""
+    """Open the workshop guide in Jupyter, for this user on this computer. Arguments after -- go to Jupyter."""
     install(session, *FRAMEWORKS, "workshop")
     session.run("python", "-m", "workshop", "serve", *session.posargs, interrupt_timeout=PATIENCE_S)
 
 
 @nox.session(reuse_venv=True)
 def notebooks(session: nox.Session) -> None:
-    """Run all notebooks of the class from clean kernels, on a copy; -- sync makes them from their sources."""
+    """Run all workshop notebooks from clean kernels, on a copy; -- sync makes them from their sources."""
     install(session, *FRAMEWORKS, "workshop")
     session.run("python", "-m", "workshop", *(session.posargs or ["run"]), interrupt_timeout=PATIENCE_S)
 
@@ -83,7 +83,7 @@ def notebooks(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, with real frameworks and real JVMs; arguments after -- go to pytest."""
     install(session, *FRAMEWORKS, "workshop", "tests")
-    # Two processes: one waits for a JVM or a browser while the other works. Each file or class stays in one process.
+    # Two processes: one works while the other waits for a JVM or a browser. Each file or class stays in one process.
     session.run(
         "pytest",
         "-n",
@@ -98,7 +98,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def campaigns(session: nox.Session) -> None:
-    """Kill processes of running benchmarks, and give damaged inputs to all commands; -- full for all of them."""
+    """Kill processes of running benchmarks, and give damaged inputs to the commands; -- full does it most often."""
     install(session, *FRAMEWORKS, "workshop", "tests")
     kills, inputs = ("200", "3000") if "full" in session.posargs else ("12", "150")
     session.run("python", "-m", "tests.kills", "--count", kills, interrupt_timeout=PATIENCE_S)

@@ -1,9 +1,9 @@
-"""The harness: it runs cases in their own processes, times their phases, and records them.
+"""The harness: run each case in its own process, time its phases, and record them.
 
 case_process/   runs inside the process of a case
 supervision/    watches a case from outside and enforces its limits
-results/        what a run leaves behind
-scheduling/     what is measured when
-comparison/     how two runs are compared
-tools/          for recipe developers
+results/        the files of a run: records and environment
+scheduling/     which case runs next, and when a run ends
+comparison/     compares two runs
+tools/          tools for recipe developers
 """

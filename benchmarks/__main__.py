@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import windows  # noqa: F401, ends here on native Windows
+import windows  # noqa: F401, exits here on native Windows
 
 # isort: split
 import early
@@ -47,11 +47,11 @@ def _names(what: str, names: Collection[str]) -> typer.models.OptionInfo:
 
 
 def _threads(text: str) -> int:
-    """Return a number of threads. Raise an error for more than this process may use."""
+    """Return a number of threads. Raise BadParameter for more than this process may use."""
     if not text.isdecimal() or not int(text):
         raise typer.BadParameter(f"{text!r} is not a number of threads; write 1 or {CORES}.")
     if int(text) > CORES:
-        raise typer.BadParameter(f"{text} threads: this process may use {CORES} cores.")
+        raise typer.BadParameter(f"{text} threads: this process may use {CORES} cores; write {CORES} or less.")
     return int(text)
 
 
@@ -70,7 +70,7 @@ Launches = Annotated[
         min=1,
         max=10**6,
         metavar="N",
-        help="Processes for each case. By default, quick launches cases again whose result is open; full launches 3.",
+        help="Launches (processes) of each case. By default, full makes 3, and quick adds launches to unclear results.",
     ),
 ]
 Threads = Annotated[
@@ -78,7 +78,7 @@ Threads = Annotated[
     typer.Option(
         parser=_threads,
         metavar="N",
-        help="Cores that a case is bound to. May be repeated. By default all cores; full also measures 1.",
+        help="Number of cores that a case may use. May be repeated. By default, all cores; full also measures 1.",
     ),
 ]
 Seed = Annotated[
@@ -123,7 +123,7 @@ def run(
     context: typer.Context,
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[RUN]", help="With --resume: the run to continue. By default the newest."),
+        typer.Argument(metavar="[RUN]", help="With --resume: the run to continue. By default, the newest."),
     ] = None,
     profile: Profile = "quick",
     framework: Frameworks = None,
@@ -133,10 +133,10 @@ def run(
     launches: Launches = None,
     threads: Threads = None,
     time_limit: Annotated[
-        float, typer.Option(min=0.1, max=1e9, metavar="S", help="Seconds for one call of a phase.")
+        float, typer.Option(min=0.1, max=1e9, metavar="S", help="Time limit for one call of a phase, in seconds.")
     ] = 600.0,
     case_limit: Annotated[
-        float, typer.Option(min=1.0, max=1e9, metavar="S", help="Seconds for a whole case.")
+        float, typer.Option(min=1.0, max=1e9, metavar="S", help="Time limit for a whole case, in seconds.")
     ] = 3600.0,
     time_budget: Annotated[
         float | None,
@@ -144,7 +144,7 @@ def run(
             min=1.0,
             max=1e9,
             metavar="S",
-            help="Seconds after which no case gets another launch. Every case gets its first. By default "
+            help="Time budget of the run in seconds. After it, a case gets its first launch only. By default, "
             f"{PROFILES['quick'].time_budget_s:g} for quick without --launches.",
         ),
     ] = None,
@@ -153,7 +153,7 @@ def run(
         typer.Option(
             parser=commandline.size,
             metavar="8GiB",
-            help="Memory of a case, including its JVM. By default 3/4 of the machine's memory.",
+            help="Memory limit of a case, including its JVM. By default, 3/4 of the machine's memory.",
         ),
     ] = None,
     rounds: Annotated[
@@ -162,16 +162,16 @@ def run(
             min=1,
             max=10**6,
             metavar="N",
-            help="Repeats of a phase whose calls are short. A call of 2 s is not repeated.",
+            help="Repeats of a phase with short calls. A call of 2 s or more is not repeated.",
         ),
     ] = 3,
     seed: Seed = 0,
     no_skip: Annotated[
-        bool, typer.Option("--no-skip", help="Also measure sizes larger than one that ran out of time or memory.")
+        bool, typer.Option("--no-skip", help="Also measure sizes above one that ran out of time or memory.")
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A new folder for the run. By default a folder under reports/runs/."),
+        typer.Option(metavar="DIR", help="New or empty folder for the run. By default, one under reports/runs/."),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an interrupted run: measure the cases that have no record yet.")
@@ -188,7 +188,8 @@ def run(
         given = [name for name in context.params if _was_typed(context, name)]
         if others := [name for name in given if name not in ("resume", "folder", "adapter")]:
             raise BadInput(
-                f"--{others[0].replace('_', '-')} cannot be combined with --resume: a resumed run keeps its settings"
+                f"--{others[0].replace('_', '-')} cannot be combined with --resume, because a resumed run keeps its "
+                "settings; leave it out"
             )
         folder = output_folder.to_resume(folder or Path("latest"))
         configuration = RunConfiguration.read(folder)
@@ -222,7 +223,7 @@ def run(
                 raise
             error.filename = error.filename or str(folder)
             error.strerror = (
-                f"{error.strerror}. All records are kept: correct this, then continue with "
+                f"{error.strerror}. All records are kept. Solve this problem, then continue with "
                 f"{configuration.resume_options(folder)}"
             )
             raise
@@ -238,18 +239,21 @@ def _report(folder: Path) -> int:
 @app.command()
 def compare(
     run_a: Annotated[
-        Path, typer.Argument(metavar="RUN_A", help="Before: a folder, a name under reports/runs/, latest.")
+        Path,
+        typer.Argument(metavar="RUN_A", help="Run before the change: a folder, a name under reports/runs/, or latest."),
     ],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="After.")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Run after the change.")],
     phase: Annotated[
         str,
-        typer.Option(
-            parser=commandline.one_of("phase", records.PHASES), metavar="NAME", help="Phase whose seconds are compared."
-        ),
+        typer.Option(parser=commandline.one_of("phase", records.PHASES), metavar="NAME", help="Phase to compare."),
     ] = "train",
     fail_on_slower: Annotated[
         float | None,
-        typer.Option(parser=commandline.percent, metavar="10%", help="Exit code 1 if a case became slower by more."),
+        typer.Option(
+            parser=commandline.percent,
+            metavar="10%",
+            help="Exit with code 1 if a case became slower by more than this, or failed only in RUN_B.",
+        ),
     ] = None,
 ) -> None:
     """Compare two runs case by case: faster, slower, or no measurable difference."""
@@ -264,7 +268,7 @@ def overhead_(
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "10_000",  # type: ignore[assignment]
     launches: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for each model.")] = 3,
 ) -> None:
-    """Show the cost of measuring itself, by a short run of an adapter that does almost nothing."""
+    """Show the cost of the harness itself, measured by a short run of an adapter that does almost nothing."""
     chosen = plan(PROFILES["quick"], [framework], rows=[rows], launches=launches, threads=[CORES])
     configuration = RunConfiguration(chosen, Limits(600.0, detect_environment.default_memory_limit()))
     configuration.check()
@@ -278,10 +282,10 @@ def adapter_overhead_(
         typer.Option(parser=commandline.one_of("framework", tuple(adapter_overhead.WITHOUT_ADAPTER)), metavar="NAME"),
     ],
     rows: Annotated[int, typer.Option(parser=commandline.rows, metavar="N")] = "1_000_000",  # type: ignore[assignment]
-    rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Trainings of each, in turns.")] = 9,
+    rounds: Annotated[int, typer.Option(min=2, metavar="N", help="Trainings of each variant, alternately.")] = 9,
     threads: Annotated[int, typer.Option(parser=_threads, metavar="N", help="Cores to use.")] = str(CORES),  # type: ignore[assignment]
 ) -> None:
-    """Show what an adapter adds to its mlp recipe, beside the same recipe written directly in the framework."""
+    """Compare the mlp recipe of an adapter with the same recipe written directly in the framework."""
     adapter_overhead.measure(framework, rows, rounds, threads, console)
 
 
@@ -293,17 +297,17 @@ def tune_(
     model: Annotated[str, typer.Option(parser=commandline.one_of("model", MODELS), metavar="|".join(MODELS))],
     rows: Annotated[
         list[int] | None,
-        typer.Option(parser=commandline.rows, metavar="N", help="1e3 to 1e6 if not given. May be repeated."),
+        typer.Option(parser=commandline.rows, metavar="N", help="By default, 1e3, 1e4, 1e5 and 1e6. May be repeated."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Trainings of each candidate.")] = 3,
     threads: Annotated[int, typer.Option(parser=_threads, metavar="N", help="Cores to use.")] = str(CORES),  # type: ignore[assignment]
     keep: Annotated[
-        bool, typer.Option("--keep", help=f"Write the trainings into {tune.SWEEPS.name}/ and {tune.RECIPES.name}.")
+        bool, typer.Option("--keep", help=f"Save the trainings in {tune.SWEEPS.name}/ and {tune.RECIPES.name}.")
     ] = False,
 ) -> None:
     """Compare recipes: train with the adapter's recipe and its candidates, and show which pass the quality gate.
 
-    The candidates are in the adapter, after its recipe.
+    The adapter's method `candidates` returns the candidates.
     """
     sizes = rows or [1_000, 10_000, 100_000, 1_000_000]
     trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))

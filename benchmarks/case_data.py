@@ -29,7 +29,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Inputs:
-    """Parquet folders of a case. `test` is None for the real flowers, which are scored by cross-validation."""
+    """The Parquet folders of a case. `test` is None for the real flowers, which are scored by cross-validation."""
 
     train: Path
     warmup: Path
@@ -57,7 +57,7 @@ def inputs(rows: int, seed: int) -> Inputs:
 
 
 def check_room(sizes: Sequence[int], seed: int) -> None:
-    """Raise BadInput if the disk of the cache has no room for the missing datasets of some sizes."""
+    """Raise BadInput if the disk of the cache has no room for the datasets that these sizes still need."""
     wanted = {cache.cached(n_rows, seed, stream): n_rows for rows in sizes for stream, n_rows in _streams(rows).items()}
     needed = int(1.02 * store.ROW_BYTES * sum(n_rows for folder, n_rows in wanted.items() if not folder.exists()))
     folder = cache.cache_folder().absolute()
@@ -71,12 +71,12 @@ def check_room(sizes: Sequence[int], seed: int) -> None:
     if needed > free:
         raise BadInput(
             f"--rows {max(sizes):,}: the data needs {needed / 2**30:,.1f} GiB in {folder}, and {free / 2**30:,.1f} GiB "
-            "are free. Ask for fewer rows, free some disk, or set IRISBENCH_DATA to a folder on a larger disk"
+            "are free. Ask for fewer rows, free disk space, or set IRISBENCH_DATA to a folder on a larger disk"
         )
 
 
 def make(rows: int, seed: int) -> None:
-    """Make the data of a case that is missing or damaged. Repairs are reported on standard error."""
+    """Make the missing or damaged data of a case. Print repairs on standard error."""
     for stream, n_rows in _streams(rows).items():
         for line in cache.make(cache.cached(n_rows, seed, stream), n_rows, seed, stream):
             print(line, file=sys.stderr)
@@ -111,7 +111,7 @@ def test_rows(seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
 def maximum_likelihood(rows: int, seed: int) -> Reference:
     """Return the test scores of the maximum-likelihood logistic regression on the same rows (the first part file).
 
-    The result is cached. A result that is damaged, or of other data, is computed again.
+    The result is cached. A damaged result, or one for other data, is computed again.
     """
     path = cache.cache_folder() / f"maximum-likelihood-{rows}-seed{seed}-format{cache.FORMAT}.json"
     try:

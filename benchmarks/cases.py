@@ -1,4 +1,4 @@
-"""Cases: the unit that is run, limited and recorded, and the cases that a run has."""
+"""Cases: what irisbench runs, limits and records, and the plan of all cases of a run."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Case:
 
     @property
     def task(self) -> tuple[str, int, str, int, int]:
-        """What the frameworks are ranked in: all of the case but the framework."""
+        """The task in which frameworks are ranked: every field of the case except the framework."""
         return self.model, self.rows, self.track, self.threads, self.seed
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a case may use.
+    """The limits of a case.
 
     `time_s` limits one call of a phase, `case_s` the whole case, and `memory_bytes` all its processes together.
     `rounds` is the largest number of repeats of a phase.
@@ -57,7 +57,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Profile:
-    """The cases of a run whose command names none.
+    """The cases that a run measures by default.
 
     With a time budget, the run chooses the number of launches of each case (see `benchmarks.scheduling.launches`) and
     measures `optional_rows` where the forecast fits. `single_thread` adds cases with one thread.
@@ -88,8 +88,8 @@ PROFILES = {
 class Plan:
     """All cases of a run.
 
-    `launches` is the number of processes of each case, or None if the run chooses it. `optional_rows` are sizes that a
-    case gets only if its forecast fits the time budget.
+    `launches` is the number of processes of each case, or None if the run chooses it. `optional_rows` are sizes that
+    are measured only if the forecast fits into the time budget.
     """
 
     frameworks: tuple[Name, ...]
@@ -129,7 +129,7 @@ def plan(
     threads: Sequence[int] = (1,),
     seed: int = 0,
 ) -> Plan:
-    """Return the plan of a profile, with the parts that the user has chosen instead."""
+    """Return the plan of a profile. Parts that the user has chosen replace those of the profile."""
     required = tuple(sorted(set(rows or profile.rows)))
     return Plan(
         tuple(dict.fromkeys(frameworks or registry.FRAMEWORKS)),

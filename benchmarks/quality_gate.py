@@ -1,4 +1,4 @@
-"""The quality gate: the accuracy and log-loss that a trained model needs to count, and what a failed model lacks."""
+"""The quality gate: the accuracy and log-loss that a trained model needs to count, and why a model failed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Gate:
     reference: Reference | None = None
 
     def failed(self, accuracy: float, log_loss: float) -> tuple[Condition, ...]:
-        """Return the names of the conditions that a model fails, none if it passes the gate."""
+        """Return the names of the conditions that a model fails, or an empty tuple if it passes the gate."""
         failed: list[Condition] = []
         if accuracy < self.least_accuracy:
             failed.append("accuracy")
@@ -38,8 +38,8 @@ class Gate:
         return tuple(failed)
 
     def __str__(self) -> str:
-        words = f"accuracy at least {self.least_accuracy:.4f}"
-        return words if self.log_loss_limit is None else f"{words}, log-loss at most {self.log_loss_limit:.4f}"
+        text = f"accuracy at least {self.least_accuracy:.4f}"
+        return text if self.log_loss_limit is None else f"{text}, log-loss at most {self.log_loss_limit:.4f}"
 
 
 def gate(model: str, rows: int, reference: Reference | None) -> Gate:
@@ -63,19 +63,19 @@ def gate(model: str, rows: int, reference: Reference | None) -> Gate:
 
 
 def shortfall(qualities: Iterable[Quality]) -> str:
-    """Return which conditions failed and by how much, as text; empty if none failed.
+    """Return which conditions failed and by how much, or an empty text if none failed.
 
     For several launches of a case, the text names the worst value of each condition.
     """
     failed = [quality for quality in qualities if not quality.reached_target]
-    words = []
+    shortfalls = []
     if poor := [quality for quality in failed if "accuracy" in quality.failed_conditions]:
         worst = min(poor, key=lambda quality: quality.accuracy - quality.target_accuracy)
-        words.append("accuracy {}, at least {}".format(*_distinct(worst.accuracy, worst.target_accuracy)))
+        shortfalls.append("accuracy {}, at least {}".format(*_distinct(worst.accuracy, worst.target_accuracy)))
     if poor := [quality for quality in failed if "log-loss" in quality.failed_conditions]:
         worst = max(poor, key=lambda quality: quality.log_loss)
-        words.append("log-loss {}, at most {}".format(*_distinct(worst.log_loss, worst.log_loss_limit or 0.0)))
-    return "; ".join(words)
+        shortfalls.append("log-loss {}, at most {}".format(*_distinct(worst.log_loss, worst.log_loss_limit or 0.0)))
+    return "; ".join(shortfalls)
 
 
 def _distinct(value: float, limit: float) -> tuple[str, str]:

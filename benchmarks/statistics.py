@@ -26,12 +26,12 @@ SEED = 0
 """Seed of the bootstrap, so that the same records give the same report."""
 
 NOISE_FLOOR = 0.05
-"""Smaller differences are ignored, whatever their interval: the layout of code and data in memory changes times by
-several per cent, and all launches of a run may share it (Mytkowicz and others, Producing Wrong Data Without Doing
-Anything Obviously Wrong!, ASPLOS 2009)."""
+"""Smaller differences are ignored, whatever their interval. The layout of code and data in memory changes times by
+several per cent, and all launches of a run may share it (Mytkowicz et al., Producing Wrong Data Without Doing Anything
+Obviously Wrong!, ASPLOS 2009)."""
 
 LARGEST_EXPONENT = 300.0
-"""Limit for the logarithm of an interval's end. Above 709, numbers overflow."""
+"""Limit for half the width of a logarithmic interval. Above 709, numbers overflow."""
 
 # The rules of stability are those of `pyperf check`.
 FEWEST = 3
@@ -39,16 +39,16 @@ LARGEST_DEVIATION = 0.10
 LEAST_VARIANCE = 1e-6
 """Of log seconds. Launches that differ by less than 0.1 % do so by chance."""
 CLOCK_REACH_S = 1e-3
-"""Below this, a single value mostly shows what else the machine did."""
+"""A single value below this mostly shows other activity of the machine."""
 MANY = 100
 CLOCK_REACH_OF_MANY_S = 1e-5
-"""The median of MANY calls averages that out, as the loops of pyperf do. The cost of a call and of reading the clock
-remains, up to 0.5 µs, which is NOISE_FLOOR of this."""
+"""The median of MANY calls averages other activity out, as the loops of pyperf do. The cost of a call and of reading
+the clock remains. It is up to 0.5 µs, that is, NOISE_FLOOR times this value."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The median of the launches' medians in seconds, with its 95 % interval, or None for a single value.
+    """The median of the launches' medians in seconds. `low` and `high` are its 95 % interval, or None for one value.
 
     `unstable` says why the number is not reliable: "too few: ..." for an interval, "too short: ..." for the clock, or
     "noisy: ...". It is None for a reliable number.
@@ -71,7 +71,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ratio of the medians, b / a, with its 99 % interval, or None if there are too few values.
+    """The ratio of the medians, b / a. `low` and `high` are its 99 % interval, or None if there are too few values.
 
     `unit` is the observation: "launches", or "rounds" if one side has a single launch. Repeats within a launch do not
     show how launches differ, so their interval is too narrow.
@@ -91,7 +91,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Spread:
-    """The usual variance of log seconds between launches, and the degrees of freedom that this knowledge is worth."""
+    """The usual variance of log seconds between launches, and the degrees of freedom of this estimate."""
 
     variance: float
     freedom: float
@@ -197,11 +197,11 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
     drawn = np.array([np.median(random.choice(unit, (RESAMPLES, len(unit))), axis=1) for unit in launches])
 
     def median(chosen: np.ndarray, axis: int) -> np.ndarray:
-        """Return the median over the chosen launches, each with its repeats drawn again."""
+        """Return the median over the chosen launches, each with its repeats resampled."""
         medians: np.ndarray = np.median(drawn[chosen, random.integers(RESAMPLES, size=chosen.shape)], axis=axis)
         return medians
 
-    found = stats.bootstrap(
+    result = stats.bootstrap(
         (np.arange(len(launches)),),
         median,
         n_resamples=RESAMPLES,
@@ -209,7 +209,7 @@ def _bootstrap(launches: Sequence[np.ndarray]) -> tuple[float, float]:
         method="percentile",
         rng=random,
     )
-    low, high = found.confidence_interval
+    low, high = result.confidence_interval
     return float(low), float(high)
 
 

@@ -17,7 +17,7 @@ def significant(value: float, digits: int) -> str:
 
 
 def show_seconds(value: float, digits: int = 2) -> str:
-    """Return seconds such as 1.2 s, 45 ms or 17 µs."""
+    """Return seconds as text such as 1.2 s, 45 ms or 17 µs."""
     for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if value * factor >= 0.9995 or not value:
             return f"{significant(value * factor, digits)} {unit}"
@@ -25,7 +25,7 @@ def show_seconds(value: float, digits: int = 2) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """Return a duration such as 45 s, 7 min or 2.5 h."""
+    """Return a duration as text such as 45 s, 7 min or 2.5 h."""
     if seconds < 1:
         return show_seconds(seconds)
     if seconds < 90:
@@ -34,7 +34,7 @@ def show_duration(seconds: float) -> str:
 
 
 def show_memory(value: float) -> str:
-    """Return bytes such as 3.4 GiB or 512 MiB."""
+    """Return bytes as text such as 3.4 GiB or 512 MiB."""
     for unit, power in (("TiB", 4), ("GiB", 3), ("MiB", 2), ("KiB", 1)):
         if value >= 1024**power:
             return f"{significant(value / 1024**power, 2)} {unit}"
@@ -42,16 +42,16 @@ def show_memory(value: float) -> str:
 
 
 def show_rows(value: int) -> str:
-    """Return a number of rows such as 150, 10,000 or 10 M."""
+    """Return a number of rows as text such as 150, 10,000 or 10 M."""
     return f"{significant(value / 1e6, 4)} M" if 1_000_000 <= value < 1e10 else f"{value:,}"
 
 
 def show_share(value: float, digits: int = 4) -> str:
-    """Return an accuracy such as 0.9817."""
+    """Return an accuracy as text such as 0.9817."""
     return significant(value, digits)
 
 
 def show_throughput(value: float) -> str:
-    """Return rows per second such as 3.2 M rows/s or 45,000 rows/s."""
+    """Return rows per second as text such as 3.2 M rows/s or 45,000 rows/s."""
     rounded = float(f"{value:.2g}")
     return f"{significant(rounded / 1e6, 2)} M rows/s" if rounded >= 1e6 else f"{significant(rounded, 2)} rows/s"

@@ -24,7 +24,7 @@ DEEPEST = 20
 # `int` beside `float` keeps 0 as 0, so that a report of the same records has the same bytes.
 Seconds = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
 Difference = Annotated[int, Meta(ge=-(10**9), le=10**9)] | Annotated[float, Meta(ge=-1e9, le=1e9)]
-"""Seconds by one clock less seconds by another, which may be slightly negative."""
+"""The difference between two clocks in seconds, which may be slightly negative."""
 Limit = Annotated[float, Meta(gt=0, le=1e9)]
 """A limit in seconds."""
 Bytes = Annotated[int, Meta(ge=0, lt=LARGEST_NUMBER - 1)]
@@ -38,7 +38,7 @@ Share = Annotated[int, Meta(ge=0, le=1)] | Annotated[float, Meta(ge=0, le=1)]
 Loss = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
 Load = Annotated[int, Meta(ge=0, le=10**9)] | Annotated[float, Meta(ge=0, le=1e9)]
 Excess = Annotated[int, Meta(ge=-(10**9), le=10**9)] | Annotated[float, Meta(ge=-1e9, le=1e9)]
-"""A log-loss less a reference."""
+"""A log-loss minus its reference."""
 Name = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
@@ -57,7 +57,7 @@ def parse(text: str) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a JSON value is a number that can be computed with and drawn."""
+    """Return whether a JSON value is a number that arithmetic and charts can use."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST_NUMBER
 
 

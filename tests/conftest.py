@@ -23,11 +23,11 @@ TrainedModel = Callable[..., Path]
 
 
 def missing(framework: str) -> str | None:
-    """Return why a framework cannot be tested here. In CI, a framework without a GPU must be there."""
+    """Return why a framework cannot be tested here. In CI, every CPU framework must be installed."""
     row = registry.FRAMEWORKS[framework]
     reason = row.missing()
     if reason and os.environ.get("CI") and row.device == "cpu":
-        pytest.fail(f"{framework} has to be there in CI, but {reason}")
+        pytest.fail(f"{framework} must be installed in CI, but {reason}")
     return reason
 
 
@@ -42,7 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Add the plug-ins that --adapter names, each of which has to run here."""
+    """Add the plug-ins that --adapter names. Raise UsageError if one cannot run here."""
     try:
         for text in config.option.adapter:
             if text.endswith(".py"):
@@ -69,17 +69,17 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data cache of the tests and of all processes that they start."""
+    """Return the data cache of the tests and of all processes that they start."""
     folder = shared_folder(tmp_path_factory, "cache")
     os.environ["IRISBENCH_DATA"] = str(folder)
-    # With two test processes, threads that wait actively take the cores from each other.
+    # With two test processes, busy-waiting threads take the cores from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return folder
 
 
 @pytest.fixture(scope="session")
 def trained_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
-    """Return the folder of a model that a command has trained on the 150 flowers. Copy it before you change it."""
+    """Return a function that gives the folder of a model trained on the 150 flowers. Copy it before you change it."""
 
     def train(framework: str, model: str = "logistic") -> Path:
         if reason := missing(framework):
@@ -87,8 +87,8 @@ def trained_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
         folder = shared_folder(tmp_path_factory, "trained") / f"{framework}-{model}"
         with FileLock(folder.with_suffix(".lock")):
             if not folder.exists():
-                words = ["--framework", framework, "--model", model, "--data", "datasets/iris.csv"]
-                done = run_command("adapters", "train", *words, "--output", folder)
+                options = ["--framework", framework, "--model", model, "--data", "datasets/iris.csv"]
+                done = run_command("adapters", "train", *options, "--output", folder)
                 assert done.returncode == 0, done.stderr
         return folder
 
@@ -97,7 +97,7 @@ def trained_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 @pytest.fixture(scope="session")
 def flowers_10_000(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """10,000 training rows in two part files, the smaller one first."""
+    """Return a folder of 10,000 training rows in two part files, the smaller one first."""
     folder = tmp_path_factory.mktemp("train")
     features, species = synthetic.chunk(1, Stream.TRAIN, 0)
     store.write(folder / "part-00000.parquet", features[:1_000], species[:1_000])
@@ -107,17 +107,17 @@ def flowers_10_000(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser():
-    """The system's Chromium, or Playwright's own. In CI, a missing browser is a failure."""
+    """Start the system's Chromium, or Playwright's own. In CI, a missing browser is a failure."""
     from playwright.sync_api import sync_playwright
 
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         try:
-            started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+            started = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         except Exception as error:
             if "CI" in os.environ:
                 raise
-            pytest.skip(f"no Chromium here, install it (apt-get install chromium): {str(error).splitlines()[0]}")
+            pytest.skip(f"Chromium cannot start; install it (apt-get install chromium): {str(error).splitlines()[0]}")
         yield started
         started.close()
 
@@ -136,7 +136,7 @@ def run_command(*words: object, **environment: str) -> subprocess.CompletedProce
 
 @pytest.fixture(scope="session")
 def command() -> Command:
-    """The function `run_command`."""
+    """Return the function `run_command`."""
     return run_command
 
 

@@ -1,6 +1,6 @@
-"""Keep both cores busy for half of a run, and count how many phases are flagged: python -m tests.contention
+"""Keep all cores busy for half of a run, and count how many phases are flagged: python -m tests.contention
 
-A campaign, not a test. It makes a quiet run and a disturbed run of the same cases, and compares them.
+This is a campaign and not a test. It makes a quiet run and a disturbed run of the same cases, and compares them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ while os.getppid() == int(sys.argv[3]):
 """Keeps one core busy in every second period."""
 
 EDGE_S = 0.5
-"""Phases that begin or end so close to a change of the disturbance are not counted: both answers are right."""
+"""Phases that begin or end so close to a change of the disturbance are not counted, because both answers are right."""
 
 SHORTEST_OVERLAP = 0.5
 """A phase counts as disturbed if the other program ran for at least this share of it."""
@@ -63,9 +63,10 @@ def busy_program(period_s: float) -> Iterator[float]:
 
 
 def measure(folder: Path, frameworks: list[str], launches: int) -> None:
-    words = [word for name in frameworks for word in ("--framework", name)]
-    words += ["--rows", "1e4", "--rows", "1e6", "--launches", str(launches), "--output", str(folder)]
-    subprocess.run([sys.executable, "-m", "benchmarks", "run", *words], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    options = [option for name in frameworks for option in ("--framework", name)]
+    options += ["--rows", "1e4", "--rows", "1e6", "--launches", str(launches), "--output", str(folder)]
+    command = [sys.executable, "-m", "benchmarks", "run", *options]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
 def disturbed_share(began: float, ended: float, start: float, period_s: float) -> float:
@@ -78,8 +79,8 @@ def disturbed_share(began: float, ended: float, start: float, period_s: float) -
 @app.command()
 def main(
     framework: Annotated[list[str] | None, typer.Option(metavar="NAME", help="May be repeated.")] = None,
-    launches: Annotated[int, typer.Option(min=1, metavar="N", help="Processes for each case.")] = 3,
-    period: Annotated[float, typer.Option(min=1.0, metavar="S", help="Seconds of quiet, then seconds of load.")] = 15.0,
+    launches: Annotated[int, typer.Option(min=1, metavar="N", help="Launches (processes) of each case.")] = 3,
+    period: Annotated[float, typer.Option(min=1.0, metavar="S", help="Seconds without load, then with load.")] = 15.0,
 ) -> None:
     """Disturb half of a run, and show how many phases are flagged and how `compare` judges the run."""
     frameworks = framework or ["scikit-learn", "pytorch-cpu", "tensorflow-cpu", "h2o", "spark"]

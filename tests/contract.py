@@ -58,7 +58,7 @@ class AdapterContract:
     @pytest.fixture(scope="class")
     @classmethod
     def unseen(cls, engine: Adapter, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, np.ndarray, np.ndarray]:
-        """A table of test flowers without species, their features, and their class labels."""
+        """Return a table of test flowers without species, their features, and their class labels."""
         features, species = synthetic.chunk(1, Stream.TEST, 0)
         file = tmp_path_factory.mktemp("test") / "unseen.parquet"
         store.write(file, features[:20_000], None)

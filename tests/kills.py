@@ -34,7 +34,7 @@ MARK = "IRISBENCH_KILLS"
 """An environment variable that every process of a run inherits. It finds processes that a kill left behind."""
 
 HANG_S = 180.0
-"""No process of a killed run may be left after this time."""
+"""All processes of a killed run must end within this time."""
 
 app = typer.Typer(add_completion=False)
 console = Console(highlight=False)
@@ -52,18 +52,18 @@ class Kill:
 
 def processes(mark: str) -> list[psutil.Process]:
     """Return every living process with this mark."""
-    found = []
+    marked = []
     for process in psutil.process_iter():
         try:
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
+                marked.append(process)
         except (psutil.Error, OSError):
             continue
-    return found
+    return marked
 
 
 def role(process: psutil.Process) -> str:
-    """Return what a process of a run does, from its command line."""
+    """Return the role of a process in a run, from its command line."""
     try:
         words = process.cmdline()
     except psutil.Error:
@@ -91,18 +91,18 @@ def start(arguments: list[str], mark: str, log: Path) -> subprocess.Popen[bytes]
 
 
 def wait_until_gone(process: subprocess.Popen[bytes], mark: str) -> list[str]:
-    """Wait until a run has ended, and end the processes that are left. Return one line for each of them."""
+    """Wait until a run has ended, and kill the remaining processes. Return one line for each of them."""
     deadline = time.monotonic() + HANG_S
     try:
         process.wait(HANG_S)
     except subprocess.TimeoutExpired:
-        left = [f"hang: {role(one)}" for one in processes(mark)]
+        left = [f"hang: {role(hanging)}" for hanging in processes(mark)]
     else:
         # A process that was just killed may take a moment to end, because the kernel frees the memory of a JVM.
         _, alive = psutil.wait_procs(processes(mark), timeout=min(5.0, max(deadline - time.monotonic(), 0.1)))
-        left = [f"left behind: {role(one)}" for one in alive]
-    for one in processes(mark):
-        one.kill()
+        left = [f"left behind: {role(survivor)}" for survivor in alive]
+    for remaining in processes(mark):
+        remaining.kill()
     process.wait()
     return left
 

@@ -49,7 +49,7 @@ def sign(folder: Path) -> None:
 
 
 def mutate(folder: Path, chance: random.Random) -> None:
-    """Change one file of a model folder at random, or its card; more often than not with checksums that match."""
+    """Change one file of a model folder at random, or its card. Usually make the checksums match."""
     file = chance.choice([folder / "model.json", *(path for path in (folder / "model").rglob("*") if path.is_file())])
     content = bytearray(file.read_bytes())
     place = chance.randrange(len(content))

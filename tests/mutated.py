@@ -1,4 +1,4 @@
-"""Give damaged files to the commands, and count unacceptable answers: python -m tests.mutated
+"""Give damaged files to the commands, and count unacceptable results: python -m tests.mutated
 
 This is a campaign and not a test: 3,000 inputs take about ten minutes. Each input has a seed, so it can be repeated
 alone. A forked copy of this process reads each input, because importing the frameworks again would take seconds.

@@ -47,7 +47,7 @@ def nothing_wrong(box: Path, stdout: str) -> list[str]:
 class Trial:
     """A command with a damaged input, in a folder `box`.
 
-    A successful command may change files under `output`, a refusing one files under `residue`. Both are relative to
+    A successful command may change files under `output`, and a failed one files under `residue`. Both are relative to
     `box`. `check` gets the box and standard output, and returns the faults of the output. `prepare` runs in the child.
     """
 

@@ -1,4 +1,4 @@
-"""Damaged copies of files: bytes that are changed, and values of JSON that are exchanged. The same for a seed."""
+"""Damaged copies of files: changed bytes and replaced JSON values. The same seed gives the same damage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VALUES = [
     *([0.0] * 5, [1e9] * 5, [1e-300, 1e9], [2**70], list(range(2_000))),
 ]
 TEXTS = ["NaN", "-Infinity", "1e309", "-0", "1" * 6_000, DEEP, '{"a":' * 3_000 + "1" + "}" * 3_000]
-"""What Python's writer of JSON would not write."""
+"""JSON text that Python's json module does not write."""
 BYTES = [
     b"\0",
     b"\xff",
@@ -41,7 +41,7 @@ TABLE_BYTES = [
     *(b"\r", b"\r\n", b"\n\n", b'"', b'""', b",", b";", b"\t", b"\0"),
     *(b"\xff\xfe", b"\xef\xbb\xbf", b"nan", b"1e999"),
 ]
-"""What readers of tables stumble over."""
+"""Bytes that often break readers of tables."""
 
 CELLS = [
     *(b"", b"nan", b"NA", b"null", b"inf", b"-1", b"0", b"5", b"5.1", b"5,1", b'"5.1"', b'"5,1"', b" 5.1 ", b"5.1cm"),
@@ -71,7 +71,7 @@ def with_other_bytes(content: bytes, random_: random.Random) -> bytes:
 
 
 def with_another_cell(text: bytes, random_: random.Random) -> bytes:
-    """Return a copy of a CSV text in which one or a few cells hold something else."""
+    """Return a copy of a CSV text in which one or a few cells have another content."""
     changed = text
     for _ in range(random_.choice((1, 1, 1, 3))):
         cells = list(re.finditer(rb"[^,;\t\r\n]+", changed))
@@ -81,7 +81,7 @@ def with_another_cell(text: bytes, random_: random.Random) -> bytes:
 
 
 def with_another_column(table: pa.Table, random_: random.Random) -> pa.Table:
-    """Return a copy of a table with a column of another type, with another name or value, twice, or not at all."""
+    """Return a copy of a table with one column changed in type, name, value or position, duplicated, or removed."""
     number = random_.randrange(table.num_columns)
     name, column = table.column_names[number], table.column(number)
     how = random_.choice(["type", "type", "value", "value", "name", "twice", "remove", "order"])
@@ -118,7 +118,7 @@ def with_another_column(table: pa.Table, random_: random.Random) -> pa.Table:
 
 
 def damaged(text: str, random_: random.Random) -> bytes:
-    """Return a damaged copy of a text whose lines are JSON, or that is JSON as a whole."""
+    """Return a damaged copy of JSON text or JSON lines."""
     kind = random_.choice(["value", "value", "value", "value", "bytes", "lines", "file"])
     if kind == "bytes":
         data = bytearray(text.encode())
@@ -171,7 +171,7 @@ def _with_another_value(line: str, random_: random.Random) -> str:
 
 
 def _places(value: Any) -> Any:
-    """Every place in a value where another could stand; of a long list, only the first two."""
+    """Yield every place in a value that can hold another value, but only the first two of a list."""
     inside = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
     for key, inner in list(inside):
         yield value, key

@@ -1,4 +1,4 @@
-"""Another user of the same machine: a real second account, and the sockets that a process tree shows it."""
+"""Another user of the same machine: a real second account, and the sockets that a process tree opens."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(code: str, *arguments: object, timeout_s: float = 60.0) -> subprocess.Co
 
 def listeners(root: psutil.Process) -> list[Listener]:
     """Return every TCP and UDP socket on which `root` or one of its descendants accepts anything."""
-    found = []
+    sockets = []
     for process in [root, *root.children(recursive=True)]:
         try:
             connections = process.net_connections("inet")
@@ -64,5 +64,5 @@ def listeners(root: psutil.Process) -> list[Listener]:
         for connection in connections:
             protocol = "tcp" if connection.type == 1 else "udp"
             if connection.status == psutil.CONN_LISTEN or (protocol == "udp" and not connection.raddr):
-                found.append(Listener(protocol, connection.laddr.ip, connection.laddr.port, process.pid))
-    return found
+                sockets.append(Listener(protocol, connection.laddr.ip, connection.laddr.port, process.pid))
+    return sockets

@@ -24,7 +24,7 @@ def fast_and_slow(**more):
     return [fast, slow]
 
 
-def test_a_strength_is_the_best_of_the_run_by_far_and_a_weakness_the_worst_by_far():
+def test_a_strength_is_far_above_the_others_and_a_weakness_far_below():
     made = cards.cards(run(fast_and_slow(), ENVIRONMENT))
     assert "training (mlp, 10,000 rows): 10,000 rows/s, and the next 1,000 rows/s" in card(made, "pytorch-cpu").strong
     assert "training (mlp, 10,000 rows): 1,000 rows/s, and the next 10,000 rows/s" in card(made, "spark").weak
@@ -75,10 +75,10 @@ def test_a_card_names_every_failure_with_its_error():
     assert not any(one.framework == "baseline" for one in made)
 
 
-def test_the_crossing_at_the_most_rows_is_a_topic():
+def test_the_crossing_at_the_largest_number_of_rows_is_a_topic():
     sizes = (10_000, 100_000, 1_000_000, 10_000_000)
-    laws = (("pytorch-cpu", 0.02, 3e-6), ("pytorch-gpu", 0.3, 3e-7))
-    records = [one for law in laws for one in growing(*law, 0.02, rows=sizes)]
+    curves = (("pytorch-cpu", 0.02, 3e-6), ("pytorch-gpu", 0.3, 3e-7))
+    records = [launch for curve in curves for launch in growing(*curve, 0.02, rows=sizes)]
     (first, *_) = topics(records)
     assert first.question.startswith(
         "Up to some number of rows pytorch-cpu trains the mlp faster, beyond it pytorch-gpu"

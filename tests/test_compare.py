@@ -73,11 +73,11 @@ def exit_code(tmp_path: Path):
 
 def test_slower_faster_and_equal_cases_are_distinguished(results):
     seconds = {"scikit-learn": 1.3, "spark": 0.7, "h2o": 1.03}
-    found = results(
+    outcomes = results(
         [one for name in FRAMEWORKS for one in launches(case(name))],
         [one for name in FRAMEWORKS for one in launches(case(name), seconds[name])],
     )
-    assert [found[case(name)] for name in FRAMEWORKS] == [(SLOWER, ""), (FASTER, ""), (SAME, "")]
+    assert [outcomes[case(name)] for name in FRAMEWORKS] == [(SLOWER, ""), (FASTER, ""), (SAME, "")]
 
 
 def test_noise_is_rarely_reported_as_a_difference(tmp_path):
@@ -91,25 +91,25 @@ def test_noise_is_rarely_reported_as_a_difference(tmp_path):
             for number in (1, 2)
         ]
 
-    found = compare.compare(
+    outcomes = compare.compare(
         make_run(tmp_path / "A", noise(), ENVIRONMENT), make_run(tmp_path / "B", noise(), ENVIRONMENT), "train"
     )
-    counts = Counter(one.result for one in found.cases)
+    counts = Counter(one.result for one in outcomes.cases)
     assert counts[SAME] + counts[SLOWER] + counts[FASTER] == 200 and counts[SAME] >= 186
 
 
 def test_a_changed_version_affects_only_the_cases_of_its_framework(results):
     frameworks = {**ENVIRONMENT["frameworks"], "spark": {"version": "4.4.0"}}
     runs_ = [[one for name in FRAMEWORKS for one in launches(case(name))] for _ in "AB"]
-    found = results(*runs_, {**ENVIRONMENT, "frameworks": frameworks})
-    assert found[case("spark")] == (OTHER, "spark was 4.3.0 and is 4.4.0")
-    assert found[case("scikit-learn")] == found[case("h2o")] == (SAME, "")
+    outcomes = results(*runs_, {**ENVIRONMENT, "frameworks": frameworks})
+    assert outcomes[case("spark")] == (OTHER, "spark was 4.3.0 and is 4.4.0")
+    assert outcomes[case("scikit-learn")] == outcomes[case("h2o")] == (SAME, "")
 
 
 def test_a_changed_java_affects_only_the_frameworks_that_use_it(results):
     runs_ = [[one for name in FRAMEWORKS for one in launches(case(name))] for _ in "AB"]
-    found = results(*runs_, {**ENVIRONMENT, "java": "21"})
-    assert [found[case(name)][0] for name in FRAMEWORKS] == [SAME, OTHER, OTHER]
+    outcomes = results(*runs_, {**ENVIRONMENT, "java": "21"})
+    assert [outcomes[case(name)][0] for name in FRAMEWORKS] == [SAME, OTHER, OTHER]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_a_changed_java_affects_only_the_frameworks_that_use_it(results):
     ],
 )
 def test_a_changed_machine_or_setting_is_reported_and_not_compared(results, part, change, reason):
-    found = results(launches(case()), launches(case(), 2.0), {**ENVIRONMENT, part: {**ENVIRONMENT[part], **change}})
-    assert found[case()] == ((OTHER, reason) if reason else (SLOWER, ""))
+    outcomes = results(launches(case()), launches(case(), 2.0), {**ENVIRONMENT, part: {**ENVIRONMENT[part], **change}})
+    assert outcomes[case()] == ((OTHER, reason) if reason else (SLOWER, ""))
 
 
 @pytest.mark.parametrize(
@@ -138,15 +138,15 @@ def test_a_case_with_another_number_of_threads_or_seed_is_not_compared(results, 
 
 
 def test_cases_with_different_numbers_of_threads_are_compared_separately(results):
-    found = results(
+    outcomes = results(
         [*launches(case(threads=1), 2.0), *launches(case())], [*launches(case(threads=1)), *launches(case())]
     )
-    assert found == {case(threads=1): (FASTER, ""), case(): (SAME, "")}
+    assert outcomes == {case(threads=1): (FASTER, ""), case(): (SAME, "")}
 
 
 def test_a_number_of_threads_that_only_one_run_has_is_only_in_that_run(results):
-    found = results([*launches(case(threads=1)), *launches(case())], launches(case()))
-    assert found == {case(threads=1): (ONLY_A, ""), case(): (SAME, "")}
+    outcomes = results([*launches(case(threads=1)), *launches(case())], launches(case()))
+    assert outcomes == {case(threads=1): (ONLY_A, ""), case(): (SAME, "")}
 
 
 def test_the_table_shows_the_threads_if_a_run_has_several_numbers(exit_code):
@@ -163,7 +163,7 @@ def test_a_flagged_launch_does_not_count_if_there_are_others(results):
 
 def test_a_run_without_a_machine_is_not_compared(results):
     assert results(launches(case()), launches(case()), None)[case()] == (
-        OTHER, "B does not say on which machine it ran"
+        OTHER, "B does not record its machine"
     )  # fmt: skip
 
 
@@ -177,30 +177,30 @@ def test_cases_that_failed_or_missed_their_target_are_not_compared(results):
     timeout = Record("made", case(), "timeout", phase="train", reason="more than 60 s")
     bad = replace(GOOD, accuracy=0.5, reached_target=False, failed_conditions=("accuracy",))
     missed, unknown = launches(case("spark"), 0.1, quality=bad), launches(case("h2o"), quality=None)
-    found = results(
+    outcomes = results(
         [*launches(case()), *launches(case("spark")), *launches(case("h2o"))],
         [*launches(case())[:2], timeout, *missed, *unknown],
     )
-    assert found[case()] == (UNLIKE, "timeout in B")
-    assert found[case("spark")] == (UNLIKE, "below target (accuracy 0.5000, at least 0.9700) in B")
-    assert found[case("h2o")] == (SAME, "")
+    assert outcomes[case()] == (UNLIKE, "timeout in B")
+    assert outcomes[case("spark")] == (UNLIKE, "below target (accuracy 0.5000, at least 0.9700) in B")
+    assert outcomes[case("h2o")] == (SAME, "")
 
 
 def test_cases_that_only_one_run_has_are_shown(results):
-    found = results(
+    outcomes = results(
         [*launches(case()), *launches(case(rows=150))], [*launches(case()), *launches(case("spark"))]
     )  # fmt: skip
-    assert found == {case(): (SAME, ""), case(rows=150): (ONLY_A, ""), case("spark"): (ONLY_B, "")}
+    assert outcomes == {case(): (SAME, ""), case(rows=150): (ONLY_A, ""), case("spark"): (ONLY_B, "")}
 
 
 def test_times_too_short_for_the_clock_show_no_difference(results):
-    found = results(launches(case(), 2e-5), launches(case(), 9e-5))
-    assert found[case()] == (SAME, "too short: 20 µs, and one reading of the clock needs 1 ms in A")
+    outcomes = results(launches(case(), 2e-5), launches(case(), 9e-5))
+    assert outcomes[case()] == (SAME, "too short: 20 µs, and one reading of the clock needs 1 ms in A")
 
 
 def test_single_values_show_no_difference(results):
-    found = results([launch(1, case(), [1.0])], [launch(1, case(), [9.0])])
-    assert found[case()] == (SAME, "single values show no difference")
+    outcomes = results([launch(1, case(), [1.0])], [launch(1, case(), [9.0])])
+    assert outcomes[case()] == (SAME, "too few values to show a difference")
 
 
 def test_a_slower_machine_raises_the_smallest_difference_that_counts(exit_code, tmp_path):
@@ -209,8 +209,8 @@ def test_a_slower_machine_raises_the_smallest_difference_that_counts(exit_code, 
     _, said = exit_code(a, b)
     assert "the machine itself was 20 % slower in B" in said
     assert "1 slower, 1 no difference" in said or "1 no difference, 1 slower" in said
-    found = compare.compare(tmp_path / "A", tmp_path / "B", "train")
-    assert {one.case.framework: one.result for one in found.cases} == {"scikit-learn": SAME, "spark": SLOWER}
+    outcomes = compare.compare(tmp_path / "A", tmp_path / "B", "train")
+    assert {one.case.framework: one.result for one in outcomes.cases} == {"scikit-learn": SAME, "spark": SLOWER}
 
 
 @pytest.mark.parametrize(("limit", "code"), [(None, 0), (0.1, 1), (0.5, 0)])

@@ -20,7 +20,7 @@ NAMES = sorted(registry.OURS)
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the folders that digests cover."""
+    """Return a copy of the folders that digests cover."""
     for package in digest.PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(digest, "ROOT", tmp_path)

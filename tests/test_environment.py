@@ -1,4 +1,4 @@
-"""The facts about the machine and the sources, on files as the kernel writes them."""
+"""The facts about the machine and the sources are read from files as the kernel writes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GIB = 1 << 30
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine that is idle, on mains, and tells nothing else, with folders `proc` and `sys` to write into."""
+    """Simulate an idle machine on mains that reports nothing else. Return a folder for its `proc` and `sys`."""
     monkeypatch.setattr(detect_environment, "PROC", tmp_path / "proc")
     monkeypatch.setattr(detect_environment, "SYS", tmp_path / "sys")
     monkeypatch.setattr(os, "getloadavg", lambda: (0.2, 3.0, 3.0))

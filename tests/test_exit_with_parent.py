@@ -24,7 +24,7 @@ exit_with_parent.end(child)
 
 @pytest.fixture(params=["kernel", "shell"])
 def parent(request: pytest.FixtureRequest):
-    """A process that has started `sleep`; the process that `start` returned; all processes."""
+    """Yield a process that has started `sleep`, and its descendants."""
     if request.param == "kernel" and not exit_with_parent.KERNEL_KILLS:
         pytest.skip("this kernel does not kill a child with its parent")
     boss = subprocess.Popen(

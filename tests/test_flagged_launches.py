@@ -14,17 +14,17 @@ SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 
 
 def launches(*shares: float, phase: str = "train"):
-    """Return the only case of as many launches, with the shares of the cores that other programs took."""
+    """Return a case with one launch per share of the cores that other programs took."""
     times = {"load": (0.0,), "train": (1.0, 1.0, 1.0), "predict": (0.1,) * 3}
-    found = [
+    records = [
         contended(record(rows=10_000, launch=number, times=times), share, phase)
         for number, share in enumerate(shares, start=1)
     ]
-    (result,) = results(found)
+    (result,) = results(records)
     return result
 
 
-def test_a_number_whose_launches_are_all_flagged_says_how_much_others_took():
+def test_a_number_whose_launches_are_all_flagged_shows_the_share_of_other_programs():
     result = launches(0.10, 0.23, 0.40)
     assert result.doubt("train") == "flagged: other programs took 23 % of the cores"
     assert result.doubt("predict") is None
@@ -43,7 +43,7 @@ def test_every_table_of_measurements_says_how_many_launches_it_is_based_on():
         assert [row[table.columns.index("launches")] for row in table.rows] == ["2"]
 
 
-def test_the_launches_of_a_phase_without_the_flagged_ones_are_told():
+def test_a_table_shows_the_number_of_launches_that_are_not_flagged():
     (table, *_) = tables.measured("mlp", [launches(0.0, 0.01, 0.40)])
     assert table.rows[0][table.columns.index("launches")] == "3 (train 2)"
     ((case, rules),) = tables.care([launches(0.0, 0.01, 0.40)])
@@ -57,7 +57,7 @@ def test_a_phase_that_one_launch_did_not_reach_is_based_on_fewer_launches():
     assert table.rows[0][table.columns.index("launches")] == "3 (load 2, train 2, predict 2, predict one 2)"
 
 
-def test_a_number_of_flagged_launches_only_is_marked_in_its_table():
+def test_a_number_is_marked_in_its_table_if_all_its_launches_are_flagged():
     (table, *_) = tables.measured("mlp", [launches(0.4, 0.4)])
     row = table.rows[0]
     assert row[table.columns.index("launches")] == "2"

@@ -1,4 +1,4 @@
-"""Folders that are replaced as a whole, whatever is killed or fails meanwhile."""
+"""Folders are replaced as a whole, even if a process is killed or fails meanwhile."""
 
 from __future__ import annotations
 
@@ -98,13 +98,13 @@ def test_a_failure_leaves_the_old_folder_and_nothing_beside_it(tmp_path: Path) -
     assert content(tmp_path / "model") == ["old"] * 2
 
 
-def test_a_failure_removes_the_parents_it_made(tmp_path: Path) -> None:
+def test_a_failure_removes_the_parent_folders_that_were_created(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), replaced_folder(tmp_path / "some" / "where" / "model", anything):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_others_put_there_meanwhile_is_not_deleted(tmp_path: Path) -> None:
+def test_files_that_others_add_meanwhile_are_not_deleted(tmp_path: Path) -> None:
     def mine(path: Path) -> None:
         if path.exists() and {file.name for file in path.iterdir()} != {"a", "b"}:
             raise BadInput("not mine")
@@ -115,11 +115,11 @@ def test_what_others_put_there_meanwhile_is_not_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "model" / "diary").read_text() == "dear"
 
 
-def test_two_that_replace_the_same_folder_leave_one_complete_folder(tmp_path: Path) -> None:
+def test_two_replacements_of_the_same_folder_leave_one_complete_folder(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with replaced_folder(path, anything) as first:
         (first / "a").write_text("first")
-        replace(path, "second")  # does not take the first one's folder for a leftover
+        replace(path, "second")  # must not mistake the first one's folder for a leftover
     assert content(path) == ["first"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 

@@ -21,7 +21,7 @@ def case(rows: int, seed: int = 0) -> Case:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run on this machine: 10 s on 1,000 rows, 12 s on 10,000 rows."""
+    """Return a run on this machine: 10 s on 1,000 rows, 12 s on 10,000 rows."""
     for rows, seconds in ((1_000, 9.0), (1_000, 10.0), (1_000, 11.0), (10_000, 12.0)):
         records.append(tmp_path, Record("made", case(rows), "ok", wall_seconds=seconds))
     records.append(tmp_path, Record("made", case(10), "unavailable", reason="no Java"))

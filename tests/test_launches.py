@@ -1,4 +1,4 @@
-"""The rule for further launches, by simulation: it finds the planted order, and spends nothing on clear cases."""
+"""The rule for further launches, in a simulation: it finds the true order, and spends nothing on clear cases."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmarks.scheduling.launches import MOST_LAUNCHES, Measured, measured, ne
 FRAMEWORKS = [name for name in registry.FRAMEWORKS if not name.endswith("-gpu") and name != "baseline"]
 TRIES = 200
 STEPS = (1.0, 1.0, 1.15, 1.3, 2.0, 4.0, 8.0)
-"""Ratios of neighbours in a planted ranking: ties, close cases, clear winners."""
+"""Ratios of neighbours in a simulated ranking: ties, close cases, clear winners."""
 DEVIATIONS = (0.03, 0.03, 0.05, 0.1)
-"""Planted deviations of log seconds between the launches of a case."""
+"""Simulated deviations of log seconds between the launches of a case."""
 
 
 class Machine:
-    """Planted times: three sizes of two models in five frameworks."""
+    """Simulated times: three sizes of two models in five frameworks."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -41,7 +41,7 @@ class Machine:
         return self.truth[case] * math.exp(self.random.gauss(0, self.deviation[case]))
 
     def is_right(self, launches: dict[Case, list[float]]) -> bool:
-        """Return whether the medians have the planted order. Ties may have any order."""
+        """Return whether the medians have the simulated order. Ties may have any order."""
         return all(
             median(launches[a]) < median(launches[b])
             for a in launches
@@ -63,7 +63,7 @@ def adaptive(machine: Machine, total: int) -> dict[Case, list[float]]:
     return launches
 
 
-def test_the_rule_finds_the_planted_order_more_often_than_two_launches_for_every_case() -> None:
+def test_the_rule_finds_the_true_order_more_often_than_two_launches_of_every_case() -> None:
     right = {"adaptive": 0, "two each": 0}
     for seed in range(TRIES):
         machine = Machine(seed)

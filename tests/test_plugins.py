@@ -24,7 +24,7 @@ MEASURED = ["--framework", NAME, "--framework", "baseline", "--model", "logistic
 
 @pytest.fixture
 def centroid(tmp_path: Path) -> Path:
-    """A copy of the example outside the repository."""
+    """Return a copy of the example outside the repository."""
     return Path(shutil.copy(EXAMPLE, tmp_path / "my centroid.py"))
 
 
@@ -186,7 +186,7 @@ def test_a_received_run_cannot_make_a_command_run_an_adapter_file(
 
 @pytest.fixture
 def installed(tmp_path: Path, centroid: Path) -> Path:
-    """A folder of installed packages, one of which has an adapter."""
+    """Return a folder of installed packages, one with an adapter."""
     site = tmp_path / "site"
     (site / "centroids").mkdir(parents=True)
     (site / "centroids" / "__init__.py").touch()

@@ -98,7 +98,7 @@ def test_records_that_do_not_stay_move_to_a_second_file(tmp_path: Path) -> None:
 
 def test_an_unknown_schema_is_named(tmp_path: Path) -> None:
     (tmp_path / records.FILE).write_text(OK.to_json().replace(f'"schema": {records.SCHEMA}', '"schema": 99') + "\n")
-    with pytest.raises(BadInput, match="schema 99; this irisbench reads schemas 1 to"):
+    with pytest.raises(BadInput, match="schema 99; this version of irisbench reads schemas 1 to"):
         list(records.read(tmp_path))
 
 

@@ -32,7 +32,7 @@ ONE = ["--framework", "baseline", "--model", "mlp", "--rows", "150", "--launches
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A folder outside of all runs. Fail if its content has changed after the test."""
+    """Yield a folder outside all runs. Fail if its content has changed after the test."""
     folder = tmp_path / "victim"
     folder.mkdir()
     (folder / "thesis.txt").write_text("ten years\n")
@@ -132,7 +132,7 @@ def test_a_symbolic_link_in_a_received_run_is_not_followed(command: Command, tmp
         (["--launches", "999999"], "1 to 100,000 launches"),
     ],
 )
-def test_a_run_that_the_machine_cannot_do_is_refused_before_its_folder_is_made(
+def test_a_run_that_exceeds_the_machine_is_refused_before_its_folder_is_made(
     words: list[str], problem: str, command: Command, tmp_path: Path
 ) -> None:
     assert problem in one_line(command("benchmarks", "run", *words, "--output", tmp_path / "run"))

@@ -28,7 +28,7 @@ SMALL = ["--framework", "baseline", "--rows", "150", "--rows", "2000", "--launch
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A word in the environment of every process that a test starts, which finds them whatever their parents are."""
+    """Set a mark in the environment of every process that a test starts, to find them whatever their parents are."""
     word = f"irisbench-test-{os.getpid()}-{random.getrandbits(64)}"
     monkeypatch.setenv("IRISBENCH_TEST", word)
     yield word

@@ -34,7 +34,7 @@ WHEEL = {
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with a space in its name, with ./nox and a `python3` that runs the Python of these tests."""
+    """Return a folder with a space in its name, with ./nox and a `python3` that runs the Python of these tests."""
     folder = tmp_path / "a clone"
     (folder / "bin").mkdir(parents=True)
     (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec "{Path(sys.executable).resolve()}" "$@"\n')

@@ -60,7 +60,7 @@ def test_the_interval_of_many_launches_contains_the_true_median_as_often_as_it_c
 
 
 def test_repeats_of_one_launch_do_not_count_as_launches():
-    """With as many values, the interval of three launches is wider, because launches differ more than repeats do."""
+    """With equally many values, three launches give a wider interval, because launches differ more than repeats."""
     random = np.random.default_rng(3)
     many, one = launches(random, 3, rounds=30), launches(random, 1, rounds=90)
     wide, narrow = estimate(many), estimate(one)

@@ -198,7 +198,7 @@ def measured_on_one_core(folder: Path, core: int, programs: int) -> Phase:
 
 @pytest.fixture
 def core() -> int:
-    """The core of a case with one thread."""
+    """Return the core of a case with one thread."""
     if not hasattr(os, "sched_setaffinity"):
         pytest.skip("the system does not bind processes to cores")
     cores = bound_cores(1)
@@ -211,7 +211,7 @@ def test_a_phase_that_shares_its_core_with_busy_programs_is_flagged(core: int, t
     assert phase.flagged
     assert phase.others_share is not None
     assert phase.others_share > 0.2
-    if phase.waited_seconds is not None:  # the kernel says how long threads waited
+    if phase.waited_seconds is not None:  # the kernel reports how long threads waited
         assert phase.waited_seconds > 0.1
 
 
@@ -229,7 +229,7 @@ def test_a_phase_on_an_idle_core_is_not_flagged(core: int, tmp_path: Path) -> No
     pytest.fail(f"flagged on an idle core: other programs took {[phase.others_share for phase in phases]} of it")
 
 
-@pytest.mark.skipif(not TELLS_SHARED, reason="the system does not say which memory is shared")
+@pytest.mark.skipif(not TELLS_SHARED, reason="the system does not report which memory is shared")
 def test_memory_that_parent_and_child_share_is_counted_once(tmp_path: Path) -> None:
     script = """
 shared = bytearray(b"x") * (300 << 20)
@@ -260,7 +260,7 @@ def test_an_exhausted_java_heap_is_distinguished_from_the_memory_limit(
     record = measure(case, Limits(300.0, 8192 * MIB), tmp_path / "case", argv)
     assert record.outcome == "out-of-memory", record.reason
     assert record.reason is not None
-    assert record.reason.startswith("the Java heap memory was exhausted, whose size follows from the limit of 0.")
+    assert record.reason.startswith("the Java heap memory was exhausted (its size is based on the limit of 0.")
 
 
 def test_the_seconds_of_phases_and_harness_add_up_to_the_wall_time(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Each contender answers a question with yes, no or not known, and with a reason."""
+"""Each contender answers a question with yes, no or unknown, and with a reason."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_worst_launch_decides_and_is_shown():
     assert told(ask(found)) == (NO, "below target: log-loss 0.0620, at most 0.0580")
 
 
-def test_a_size_next_to_one_that_failed_by_its_log_loss_is_not_known():
+def test_a_size_next_to_one_that_failed_by_its_log_loss_is_unknown():
     sizes = [steady(1.0, 1000, log_loss=0.061), steady(9.0, 100_000)]
     reason = "whether it reaches the target is not known: log-loss 0.0610, at most 0.0580 (at 1,000 rows)"
     assert told(ask(sizes, rows=10_000)) == (NOT_KNOWN, reason)
@@ -119,7 +119,7 @@ def test_a_case_that_did_not_finish_is_a_no_with_its_reason(failure, sentence):
     assert told(ask([failure])) == (NO, sentence)
 
 
-def test_a_training_that_timed_out_is_a_no_up_to_its_limit_and_not_known_beyond():
+def test_a_training_that_timed_out_is_a_no_up_to_its_limit_and_unknown_beyond():
     stopped = record(outcome="timeout", phase="train", reason="train took longer than the 60 s allowed")
     assert told(ask([stopped])) == (NO, "train was stopped after its 60 s at 1,000 rows, of 30 s allowed")
     assert ask([stopped], seconds=60).verdict == NO
@@ -148,7 +148,7 @@ def test_a_question_about_memory_does_not_mean_gpu_memory():
     assert ask([short], memory=16 * 2**30).verdict == NO
 
 
-def test_an_unavailable_framework_is_not_known_at_any_size():
+def test_an_unavailable_framework_is_unknown_at_any_size():
     here = record(outcome="unavailable", reason="not installed: torch")
     assert told(ask([here])) == told(ask([here], rows=7)) == (NOT_KNOWN, "not installed: torch")
 

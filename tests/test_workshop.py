@@ -37,7 +37,7 @@ from workshop.checks import NotYet
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project, in which the notebooks may leave what they like."""
+    """Return a copy of the project, in which the notebooks may write any file."""
     return copied(tmp_path_factory.mktemp("class"))
 
 
@@ -56,7 +56,7 @@ sys.addaudithook(refuse)
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory) -> str:
-    """A PYTHONPATH with which Python reaches this computer alone."""
+    """Return a PYTHONPATH that limits Python's connections to this computer."""
     folder = tmp_path_factory.mktemp("offline")
     (folder / "sitecustomize.py").write_text(WITHOUT_NETWORK)
     return f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
@@ -64,11 +64,11 @@ def offline(tmp_path_factory) -> str:
 
 @pytest.fixture(autouse=True)
 def without_network(offline, monkeypatch):
-    """Whatever Python the notebooks start reaches this computer alone."""
+    """Limit the connections of every Python process that the notebooks start to this computer."""
     monkeypatch.setenv("PYTHONPATH", offline)
 
 
-def test_a_notebook_that_asks_the_network_would_fail(copy):
+def test_a_notebook_that_uses_the_network_fails(copy):
     notebook = made("example1/example1")
     notebook.cells = notebook.cells[:1]
     notebook.cells[0] = nbformat.v4.new_code_cell("import socket; socket.create_connection(('192.0.2.1', 80), 1)")
@@ -132,7 +132,7 @@ def test_a_template_fails_at_its_first_gap_with_its_hint_and_passes_with_the_sol
 
 
 class Net(nn.Module):
-    """Something with weights that names all three species."""
+    """A network that predicts all three species."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ def test_wrong_names_get_the_hint_that_fits(answer, hint):
 
 
 def solved() -> str:
-    """The adapter of exercise 2, as its solution writes it."""
+    """Return the adapter of exercise 2, as its solution writes it."""
     solution = made("exercise2/solution2")
     return solution.cells[gaps(solution)[0]].source.partition("\n")[2]
 
@@ -290,7 +290,7 @@ def test_a_hint_stands_alone():
     assert NotYet("turn it round")._render_traceback_() == ["Not yet: turn it round"]
 
 
-def test_a_network_that_is_not_there_yet_is_told_with_what_to_run(tmp_path):
+def test_the_error_for_a_missing_network_says_what_to_run(tmp_path):
     with pytest.raises(NotYet, match=r"Run example1/example1\.ipynb"):
         checks.there(tmp_path / "net.pt")
     torch.save(nn.ModuleDict({"hidden": nn.Linear(4, 200)}).state_dict(), tmp_path / "net.pt")
@@ -300,7 +300,7 @@ def test_a_network_that_is_not_there_yet_is_told_with_what_to_run(tmp_path):
 
 @pytest.fixture(scope="module")
 def jupyter(copy: Path, tmp_path_factory, offline):
-    """The server and its address as `nox -s workshop` starts it, on the copy, and its runtime folder."""
+    """Start the server on the copy as `nox -s workshop` does. Yield it, its address and its runtime folder."""
     folder = tmp_path_factory.mktemp("jupyter")
     log = folder / "jupyter.log"
     runtime = Path(tempfile.mkdtemp(prefix="jupyter-", dir="/tmp"))  # short enough for the names of sockets
@@ -311,7 +311,7 @@ def jupyter(copy: Path, tmp_path_factory, offline):
             cwd=copy,
             env=os.environ
             | {
-                "JUPYTER_CONFIG_DIR": str(folder),  # where Jupyter keeps which tabs were open
+                "JUPYTER_CONFIG_DIR": str(folder),  # where Jupyter stores the open tabs
                 "JUPYTER_RUNTIME_DIR": str(runtime),
                 "PYTHONPATH": offline,
             },
@@ -399,7 +399,7 @@ except PermissionError:
 shown = [open(f"/proc/{pid}/cmdline").read() for pid in pids]
 print(json.dumps([statuses, heard.decode("latin-1"), listed, shown]))
 """
-"""What the second account tries on Jupyter and its kernels. It prints what it was answered, heard and saw."""
+"""Attack Jupyter and its kernels as the second account. Print the answers, the messages and the files it could read."""
 
 
 def test_another_user_reads_and_runs_nothing_in_jupyter_and_its_kernels(jupyter, copy, tmp_path):
@@ -468,7 +468,7 @@ def test_jupyter_serves_example1_to_a_browser_which_runs_it_to_its_end(jupyter, 
     assert "From a notebook to production" in tab.text_content(".jp-RenderedMarkdown h1")
     root, token = address.split("/lab")[0], address.split("token=")[1]
     tab.goto(f"{root}/lab/tree/workshop/example1/example1.ipynb?token={token}")
-    for _ in range(600):  # what the page says of the kernel before it has started is not to be relied on
+    for _ in range(600):  # the page may show a wrong state before the kernel has started
         kernels = tab.request.get(f"{root}/api/kernels?token={token}").json()
         if [(one["execution_state"], one["connections"]) for one in kernels] == [("idle", 1)]:
             break

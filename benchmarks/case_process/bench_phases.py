@@ -1,4 +1,4 @@
-"""The phases of one case, in order: a cold pass over other data pays the first-time costs, then each is measured."""
+"""The phases of one case. A cold pass over other data pays the first-time costs; then each phase is measured."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WARM = ("load", "train", "predict", "predict_one", "save", "restore")
 
 
 class Pass:
-    """One pass of an adapter over one dataset: each phase is a method without arguments that prepares the next one."""
+    """One pass of an adapter over one dataset. Each phase is a method without arguments, called in order."""
 
     def __init__(self, adapter: Adapter[Any, Any], case: Case, rows: int, path: Path, folder: Path) -> None:
         self.adapter, self.case, self.path, self.folder = adapter, case, path, folder
@@ -57,7 +57,7 @@ class Pass:
         self.adapter.restore(self.folder)
 
     def before(self, phase: str) -> Callable[[], None]:
-        """Return the preparation of each repeat of a phase, which is not timed."""
+        """Return the function that prepares each repeat of a phase. It is not timed."""
 
         def empty_folder() -> None:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -138,7 +138,7 @@ def _score(case: Case, test: Path | None, warm: Pass) -> Quality:
     else:
         species, probabilities = _cross_validate(adapter, case, warm.folder.parent)
     if not np.isfinite(probabilities).all():
-        raise ValueError("the training diverged: the model predicts probabilities that are not numbers")
+        raise ValueError("the training diverged: the model predicts probabilities that are NaN or infinite")
     # The contract tests check that the predicted class is the one with the largest probability.
     accuracy, log_loss = scores.accuracy(species, probabilities.argmax(axis=1)), scores.log_loss(species, probabilities)
     gate = case_data.case_gate(case)
@@ -160,7 +160,7 @@ def _score(case: Case, test: Path | None, warm: Pass) -> Quality:
 def _cross_validate(
     adapter: Adapter[Any, Any], case: Case, folder: Path
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return the species and the class probabilities of the real flowers, each by a model that has not seen it."""
+    """Return species and class probabilities of the real flowers. No model predicts flowers that it was trained on."""
     truth, probabilities = [], []
     for train, test, species in case_data.folds(case.seed, folder):
         table, unseen = adapter.load(train), adapter.load(test)

@@ -31,11 +31,11 @@ from benchmarks.results.records import Outcome
 from errors import BadInput
 
 LONGEST_REASON = 500
-"""Characters of the message of an error."""
+"""The largest number of characters of an error message in a record."""
 
 
 def _argument(parse: Callable[[str], int]) -> Callable[[str], int]:
-    """Return a parser of our commands that raises errors of the kind that pytest shows."""
+    """Return an option parser that raises the errors that pytest can show."""
 
     def argument(text: str) -> int:
         try:
@@ -51,17 +51,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--framework", help=f"one of {', '.join(registry.FRAMEWORKS)}, or the framework of --adapter")
     group.addoption("--adapter", metavar="FILE.py", type=Path, help="add the framework of this file")
     group.addoption("--model", choices=MODELS, default="mlp")
-    group.addoption("--rows", type=_argument(commandline.rows), default=150, help="150, the default: the real flowers")
+    group.addoption("--rows", type=_argument(commandline.rows), default=150, help="default 150, the real flowers")
     group.addoption("--track", choices=TRACKS, default="tuned")
     group.addoption("--threads", type=int, default=machine.usable_cores())
     group.addoption("--seed", type=int, default=0)
-    group.addoption("--launch", type=int, default=1, help="the real flowers are scored in the first launch only")
+    group.addoption("--launch", type=int, default=1, help="1 also scores the real flowers")
     group.addoption("--rounds", type=int, default=3, help="the largest number of repeats of a phase")
     group.addoption("--time-limit", type=float, default=float("inf"), help="seconds for one repeat of a phase")
     group.addoption(
         "--memory-limit", type=_argument(commandline.size), default=detect_environment.default_memory_limit()
     )
-    group.addoption("--case-folder", type=Path, help="where the supervisor reads the event log")
+    group.addoption("--case-folder", type=Path, help="the folder for the event log, which the supervisor reads")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,7 +76,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if name and name not in registry.FRAMEWORKS:
         raise pytest.UsageError(f"there is no framework {name!r}; choose from {', '.join(registry.FRAMEWORKS)}")
     if not 1 <= config.option.threads <= machine.usable_cores():
-        raise pytest.UsageError(f"--threads {config.option.threads}: there are {machine.usable_cores()} cores to use")
+        cores = machine.usable_cores()
+        raise pytest.UsageError(f"--threads {config.option.threads}: this process may use 1 to {cores} cores")
     config.option.maxfail = 1
     if config.option.case_folder:
         exit_with_parent.watch_input()
@@ -92,7 +93,7 @@ def pytest_collection_modifyitems(config: pytest.Config) -> None:
 
 
 class Engine:
-    """Holds the adapter from the end of the import phase on."""
+    """The holder of the adapter, which exists after the import phase."""
 
     def __init__(self) -> None:
         self._adapter: Adapter[Any, Any] | None = None
@@ -102,7 +103,7 @@ class Engine:
 
     @property
     def adapter(self) -> Adapter[Any, Any]:
-        assert self._adapter, "the import phase did not end"
+        assert self._adapter, "the import phase has not ended"
         return self._adapter
 
     @property
@@ -191,10 +192,10 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 
 def explain(error: Exception, log: Path | None, memory_limit: int) -> tuple[Outcome, str]:
-    """Return the outcome that an error means, and its reason in one line."""
+    """Return the outcome of a case with this error, and the reason in one line."""
     if isinstance(error, Unavailable):
         return "unavailable", str(error)
     if memory := exhausted_memory(error, log):
-        heap = f", whose size follows from the limit of {memory_limit / 2**30:.2f} GiB" if memory == "Java heap" else ""
+        heap = f" (its size is based on the limit of {memory_limit / 2**30:.2f} GiB)" if memory == "Java heap" else ""
         return "out-of-memory", f"the {memory} memory was exhausted{heap}"
     return "failed", first_line(error)[:LONGEST_REASON] + (f" (log: {log})" if log else "")

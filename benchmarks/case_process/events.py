@@ -1,6 +1,6 @@
 """The event log of a case: typed lines of JSON that its process writes and the supervisor reads.
 
-Each event is on the disk when `EventLog.write` returns, so a process that is killed has reported how far it came.
+Each event is on the disk when `EventLog.write` returns, so the log of a killed process shows how far it came.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PhaseBegan(msgspec.Struct, frozen=True, tag="phase-began"):
 class PhaseEnded(msgspec.Struct, frozen=True, tag="phase-ended"):
     """The phase that began last has ended, with the seconds of each repeat.
 
-    `waited_seconds` is the time that the threads of this process spent ready to run but waiting for a core, and
+    `waited_seconds` is the time that the threads of this process were ready to run but waited for a core.
     `involuntary_switches` is how often the kernel took a core from them.
     """
 
@@ -60,7 +60,7 @@ class Scored(msgspec.Struct, frozen=True, tag="scored"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The reason why the case cannot go on."""
+    """The reason why the case cannot continue."""
 
     time: Seconds
     outcome: Outcome
@@ -71,7 +71,7 @@ Event = PhaseBegan | PhaseEnded | ModelSaved | Scored | Failed
 
 
 class EventLog:
-    """The writing end. Without a folder, events are dropped."""
+    """The writer of an event log. Without a folder, it drops the events."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = (folder / FILE).open("ab", buffering=0) if folder else None
@@ -103,7 +103,7 @@ class EventLog:
 
 
 class EventReader:
-    """The reading end."""
+    """The reader of an event log."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE

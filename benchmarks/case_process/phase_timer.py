@@ -11,20 +11,20 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.case_process.events import EventLog
 
 SHORT_CALL_S = {"load": 2.0, "train": 2.0, "predict": 2.0, "save": 0.25, "restore": 0.25}
-"""A phase is repeated only if its calls take less. A longer phase has one value per launch."""
+"""A phase is repeated only if its calls are shorter than this. A longer phase has one value per launch."""
 
 ONE_FLOWER_CALLS = 200
 ONE_FLOWER_S = 1.0
 FEWEST_ONE_FLOWER_CALLS = 100
-"""A 99th percentile needs as many values. The other calls stop after ONE_FLOWER_S seconds."""
+"""A 99th percentile needs this many values. Further calls stop after ONE_FLOWER_S seconds."""
 
 
 class _Stop(BaseException):
-    """Ends the repeats of a phase. It is not an Exception, which pytest-benchmark would report as a failure."""
+    """Signal to end the repeats of a phase. It is not an Exception, which pytest-benchmark would report as an error."""
 
 
 class Timer:
-    """Times the phases of one test."""
+    """A timer for the phases of one test."""
 
     def __init__(self, benchmark: BenchmarkFixture, events: EventLog, time_limit_s: float, rounds: int) -> None:
         self._benchmark = benchmark
@@ -33,7 +33,7 @@ class Timer:
         self._rounds = rounds
 
     def once(self, phase: str, work: Callable[[], object], before: Callable[[], None] = lambda: None) -> None:
-        """Time a single call, which may do things for the first time."""
+        """Time a single call, which may include first-time costs."""
         self._run(phase, work, before, 1, lambda values: False)
 
     def cold(self, phase: str, work: Callable[[], object], before: Callable[[], None]) -> None:
@@ -42,11 +42,11 @@ class Timer:
         self._run(phase, work, before, 1, lambda values: False, cold=True)
 
     def repeated(self, phase: str, work: Callable[[], object], before: Callable[[], None]) -> None:
-        """Time a phase until it has all its repeats. One that takes SHORT_CALL_S or longer is not repeated."""
+        """Time the repeats of a phase. A call that takes SHORT_CALL_S or longer is not repeated."""
         self._run(phase, work, before, self._rounds, lambda values: max(values) >= SHORT_CALL_S[phase])
 
     def one_flower(self, work: Callable[[], object]) -> None:
-        """Time the prediction of one flower, whose slowest calls matter, so it has many."""
+        """Time many predictions of one flower, because their slowest calls matter."""
 
         def enough(values: list[float]) -> bool:
             return len(values) >= FEWEST_ONE_FLOWER_CALLS and sum(values) > ONE_FLOWER_S
@@ -66,7 +66,7 @@ class Timer:
 
         def setup() -> None:
             values = self._values()
-            # The limit is for one call. Stop before a call that the time of the earlier ones would push over it.
+            # The limit is for one call, but the supervisor sees all repeats as one. Start none that could exceed it.
             if values and (enough(values) or time.monotonic() - began + 2 * max(values) > self._time_limit_s):
                 raise _Stop
             before()

@@ -1,1 +1,1 @@
-"""How two runs are compared."""
+"""Comparison of two runs."""

@@ -1,6 +1,6 @@
-"""Compare two runs case by case: what became faster, what became slower, and what cannot be told.
+"""Compare two runs case by case: which cases became faster, became slower, or show no difference.
 
-The runs may be of different commits. A different machine, limit or version makes them not comparable.
+The runs may be of different commits. They are not comparable if their machines, limits or versions differ.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def command(run_a: Path, run_b: Path, phase: str, fail_on_slower: float | None, 
     """Compare two runs, print the result and return the exit code.
 
     It is 1 if a case is slower by more than `fail_on_slower`, or failed or missed its target only in B; otherwise 0.
-    Raise BadInput if no case could be compared, because then no case is known to be as fast.
+    Raise BadInput if no case could be compared, because then the check has no answer.
     """
     comparisons = compare(run_a, run_b, phase)
     show(comparisons, console)
@@ -82,12 +82,12 @@ def command(run_a: Path, run_b: Path, phase: str, fail_on_slower: float | None, 
         return 0
     cases = comparisons.cases
     if not any(case.ratio or case.broke for case in cases):
-        raise BadInput(f"none of the {len(cases)} cases could be compared; compare two runs of the same machine")
+        raise BadInput(f"none of the {len(cases)} cases could be compared; compare two runs on the same machine")
     return int(any(case.broke or _is_slower(case, fail_on_slower) for case in cases))
 
 
 def compare(run_a: Path, run_b: Path, phase: str) -> Comparisons:
-    """Return the cases of two runs by the seconds of a phase, in the order of A.
+    """Compare the seconds of a phase in each case of two runs, in the order of A.
 
     Raise BadInput if a folder is not a run, or if the runs have no case in common.
     """
@@ -95,7 +95,7 @@ def compare(run_a: Path, run_b: Path, phase: str) -> Comparisons:
     pairs = _pairs(a, b)
     if not any(launches_a and launches_b for launches_a, launches_b in pairs):
         raise BadInput(
-            f"{run_a} and {run_b} have no case in common. python -m benchmarks list shows the cases of a run"
+            f"{run_a} and {run_b} have no case in common; compare runs of the same frameworks, models, rows, tracks"
         )
     machine = _machine(a, b)
     floor = max(NOISE_FLOOR, max(machine, 1 / machine) - 1) if machine else NOISE_FLOOR
@@ -132,7 +132,7 @@ def show(comparisons: Comparisons, console: Console) -> None:
     if comparisons.machine and comparisons.floor > NOISE_FLOOR:
         change = f"{max(comparisons.machine, 1 / comparisons.machine) - 1:.0%}".replace("%", " %")
         word = "slower" if comparisons.machine > 1 else "faster"
-        console.print(f"the machine itself was {change} {word} in B: smaller differences of a case are ignored")
+        console.print(f"the machine itself was {change} {word} in B: smaller differences are ignored")
     counts = Counter(case.result for case in comparisons.cases)
     console.print(", ".join(f"{number} {result}" for result, number in counts.most_common()))
 
@@ -182,11 +182,11 @@ def _comparison(
     problem_a, problem_b = _problem(launches_a), _problem(launches_b)
     if problem_a or problem_b:
         if problem_a == problem_b:
-            where = [f"{problem_a} in both"]
+            problems = [f"{problem_a} in both"]
         else:
-            where = [f"{problem} in {name}" for name, problem in (("A", problem_a), ("B", problem_b)) if problem]
+            problems = [f"{problem} in {name}" for name, problem in (("A", problem_a), ("B", problem_b)) if problem]
         broke = not problem_a and problem_b is not None and problem_b.startswith((BELOW, *BROKEN))
-        return Comparison(case, UNLIKE, ", ".join(where), left, right, broke=broke)
+        return Comparison(case, UNLIKE, ", ".join(problems), left, right, broke=broke)
     ratio = statistics.ratio(seconds_a, seconds_b, usual)
     if left is None or right is None or ratio is None:
         return Comparison(case, UNLIKE, f"no times of {phase}", left, right)
@@ -194,13 +194,13 @@ def _comparison(
         if side.too_short:
             return Comparison(case, SAME, f"{side.unstable} in {name}", left, right, ratio)
     if ratio.low is None:
-        return Comparison(case, SAME, "single values show no difference", left, right, ratio)
+        return Comparison(case, SAME, "too few values to show a difference", left, right, ratio)
     result = (SLOWER if ratio.ratio > 1 else FASTER) if ratio.differs(floor) else SAME
     return Comparison(case, result, "", left, right, ratio)
 
 
 def _problem(launches: Sequence[Record]) -> str | None:
-    """Return why the times of a case do not count, or None: a launch failed, or missed the target."""
+    """Return why the times of a case do not count (a launch failed or missed the target), or None if they count."""
     for record in launches:
         if record.outcome != "ok":
             return record.outcome
@@ -210,7 +210,7 @@ def _problem(launches: Sequence[Record]) -> str | None:
 
 def _seconds(launches: Sequence[Record], phase: str) -> list[tuple[float, ...]]:
     phases = [record.phases[phase] for record in launches if phase in record.phases]
-    return [one.seconds for one in counted(phases)]
+    return [measured.seconds for measured in counted(phases)]
 
 
 def _machine(a: Run, b: Run) -> float | None:
@@ -224,7 +224,7 @@ def _differences(a: Run, b: Run, case_a: Case, case_b: Case) -> list[str]:
     """Return what differs between the machines, versions and settings of a case."""
     for name, run in (("A", a), ("B", b)):
         if not run.environment.machine:
-            return [f"{name} does not say on which machine it ran"]
+            return [f"{name} does not record its machine"]
     differences = comparability.differences(a.environment, b.environment, case_a.framework)
     differences += [
         f"{name} was {getattr(case_a, name)} and is {getattr(case_b, name)}"

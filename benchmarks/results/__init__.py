@@ -1,1 +1,1 @@
-"""What a run leaves behind: records, the environment, and how both are read."""
+"""The files of a run: its records and its environment, and functions that read them."""

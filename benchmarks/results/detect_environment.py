@@ -1,4 +1,4 @@
-"""Detects what a run writes into environment.json: the machine, the versions, and programs that disturb."""
+"""Detect the content of environment.json: the machine, the versions, and disturbances of the measurements."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from machine import ASSUMED_MEMORY, ROOT, probe, total_memory, usable_cores
 
 PROC, SYS = Path("/proc"), Path("/sys")
 QUIET_LOAD = 0.5
-"""Load average above which other programs are busy."""
+"""A higher load average means that other programs are busy."""
 INSTRUCTIONS = {"avx512f": "AVX512", "avx2": "AVX2", "avx": "AVX", "sve": "SVE", "asimd": "NEON"}
 """Flags of the processor for vector instructions, the widest first."""
 PACKAGES = (
@@ -45,7 +45,7 @@ def memory_limit() -> int | None:
                 groups.append((SYS / "fs" / "cgroup" / "memory", group, "memory.limit_in_bytes"))
     limits = []
     for base, group, file in groups:
-        # The limits of all enclosing groups hold, too. A container sees only the outermost one.
+        # The limits of all enclosing groups apply, too. A container sees only the outermost one.
         inner = base / group.lstrip("/")
         for folder in (inner, *inner.parents):
             if folder.is_relative_to(base):
@@ -61,7 +61,7 @@ def default_memory_limit() -> int:
 
 
 def governor() -> str | None:
-    """Return the CPU frequency governor ("performance", "powersave"), or None if the system does not say."""
+    """Return the CPU frequency governor ("performance", "powersave"), or None if it is unknown."""
     pattern = "cpu*/cpufreq/scaling_governor"
     files = probe(lambda: list((SYS / "devices" / "system" / "cpu").glob(pattern))) or []
     # The file of a core that is switched off cannot be read.
@@ -69,7 +69,7 @@ def governor() -> str | None:
 
 
 def power() -> str | None:
-    """Return "battery" or "mains", or None if there is no battery, or the system does not say."""
+    """Return "battery" or "mains", or None if there is no battery or the source is unknown."""
     battery = probe(lambda: psutil.sensors_battery())
     if battery is None or battery.power_plugged is None:
         return None
@@ -82,7 +82,7 @@ def load_average() -> float | None:
 
 
 def disturbances() -> list[str]:
-    """Return a warning for each fact that makes times longer or less steady, with what to do about it."""
+    """Return a warning for each disturbance that makes times longer or less steady, with its remedy."""
     warnings = []
     if (load := load_average() or 0.0) > QUIET_LOAD:
         warnings.append(
@@ -152,7 +152,7 @@ def _framework(name: str, row: registry.Framework) -> FrameworkFacts:
 
 @cache
 def _processor() -> dict[str, Any]:
-    """Return what py-cpuinfo finds, which takes about a second."""
+    """Return the facts that py-cpuinfo reports, which takes about a second."""
     return probe(cpuinfo.get_cpu_info) or {}
 
 

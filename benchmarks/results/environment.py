@@ -1,6 +1,6 @@
 """The environment of a run: its machine, versions and settings, as types. The file is environment.json.
 
-Later versions of irisbench read the files of earlier ones: `adoption` is the former name of `install_cost`, and
+This version also reads the files of earlier ones: `adoption` is the former name of `install_cost`, and
 `threads` was one number.
 """
 
@@ -22,7 +22,7 @@ FILE = "environment.json"
 
 @dataclass(frozen=True)
 class Machine:
-    """What times depend on and irisbench does not set. None means that the system does not say.
+    """The facts that affect times and that irisbench does not set. None means that a fact is unknown.
 
     `instructions` are the widest vector instructions of the processor, `governor` is the CPU frequency governor, and
     `power` is "mains" or "battery". `load_average` is that of the minute before the run.
@@ -53,7 +53,7 @@ class Git:
 
 @dataclass(frozen=True)
 class Settings:
-    """How the run measured. `launches` is None if the run chose the number of launches of each case itself."""
+    """The settings of a run. `launches` is None if the run chose the number of launches of each case itself."""
 
     threads: Count | tuple[Count, ...] | None = None
     seed: Seed | None = None
@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class InstallCost:
-    """What has to be installed for a framework, in packages and megabytes (1e6 bytes), and the lines of its adapter."""
+    """The number and size of the packages to install, in megabytes (1e6 bytes), and the lines of the adapter."""
 
     packages: Count | None = None
     megabytes: Megabytes | None = None
@@ -103,12 +103,12 @@ class Environment:
     frameworks: dict[str, FrameworkFacts] = field(default_factory=dict)
 
     def framework(self, name: str) -> FrameworkFacts:
-        """Return the facts about a framework, which are all None if there are none."""
+        """Return the facts about a framework. They are all None if the file does not name it."""
         return self.frameworks.get(name, FrameworkFacts())
 
 
 def from_json(values: Any) -> Environment:
-    """Return the environment in a JSON value. Raise msgspec.ValidationError if it is something else."""
+    """Return the environment in a JSON value. Raise msgspec.ValidationError if it is not an environment."""
     if isinstance(values, dict) and isinstance(frameworks := values.get("frameworks"), dict):
         for facts in frameworks.values():
             if isinstance(facts, dict) and "adoption" in facts:

@@ -1,4 +1,4 @@
-"""What it costs to install a framework: its packages, their size, and the lines of its adapter."""
+"""The install cost of a framework: its packages, their size, and the lines of its adapter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYPROJECT = ROOT / "pyproject.toml"
 
 
 def cost(name: str) -> InstallCost | None:
-    """Return the cost of a framework, or None if one of its packages is not installed.
+    """Return the install cost of a framework, or None if one of its packages is not installed.
 
     `adapter_lines` is counted as by `wc -l`. Java, which H2O and Spark also need, is not included.
     """

@@ -1,6 +1,6 @@
-"""Records: what each launch of a case has left behind, one line of JSON per launch in records.jsonl.
+"""Records: the result of each launch of a case, as one line of JSON in records.jsonl.
 
-Later versions of irisbench read the files of earlier ones. History of the format:
+This version also reads the files of earlier ones. History of the format:
 
 schema 1    the first
 schema 2    launches, speed probe, memory and CPU of the JVM, seconds of the harness, build of the framework
@@ -42,7 +42,7 @@ PHASES = ("import", "start", "load", "train", "predict", "predict_one", "save", 
 Outcome = Literal["ok", "unavailable", "unsupported", "timeout", "out-of-memory", "failed", "skipped"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 Condition = Literal["accuracy", "log-loss"]
-"""What the quality gate limits."""
+"""A condition of the quality gate."""
 LONGEST_REASON = 10_000
 LARGEST_FILE_BYTES = 2**28
 FILE = "records.jsonl"
@@ -56,15 +56,15 @@ LARGEST_OTHERS_SHARE = 0.05
 class Phase:
     """Measurements of one phase.
 
-    `seconds` has one value per repeat, and `warmup_seconds` the first call, which is on other data. The other values
-    cover all repeats together, seen from outside: CPU seconds and peak memory of the process tree, the part of the JVM
-    (`jvm_`), and the wall seconds (`span_seconds`), so `cpu_seconds / span_seconds` is the number of threads used.
-    `began_seconds` is the time from the start of the case to the first repeat.
+    `seconds` has one value per repeat. `warmup_seconds` is the first call, which is on other data. The other values
+    cover all repeats together and are measured from outside: CPU seconds and peak memory of the process tree, and the
+    JVM's part of them (`jvm_`). `span_seconds` are wall seconds, so `cpu_seconds / span_seconds` is the number of
+    threads used. `began_seconds` is the time from the start of the case to the first repeat.
 
     Contention: `others_share` is the share of the case's cores that other programs and the hypervisor took.
-    `waited_seconds` is the time that the threads of the Python process were ready but waited for a core, and
+    `waited_seconds` is the time that the threads of the Python process were ready but waited for a core.
     `involuntary_switches` is how often they lost one. `pressure_seconds` is the time in which any process of the
-    machine waited. None means that the system does not say.
+    machine waited. None means that the system does not report the value.
     """
 
     seconds: tuple[Seconds, ...] = ()
@@ -103,10 +103,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Harness:
-    """Seconds of a case outside its phases. With the seconds and warm-ups of the phases they add up to the wall time.
+    """Seconds of a case outside its phases. With the seconds and warm-ups of the phases, they add up to the wall time.
 
-    `startup` is Python and pytest until the first phase, `rounds` the time around the repeats, `scoring` the scoring of
-    the model on unseen flowers, `between` the rest until the last phase, and `shutdown` the end of the process.
+    `startup` is the time before the first phase, `rounds` the time around the repeats, and `shutdown` the time after
+    the last phase. `scoring` is the time to score the model on unseen flowers. `between` is the rest.
     """
 
     startup_seconds: Difference
@@ -120,10 +120,10 @@ class Harness:
 class Quality:
     """Quality of the trained model on unseen rows, and whether it passes the quality gate.
 
-    `reached_target` is false if the model fails one of the conditions, which `failed_conditions` names. The reference
+    `reached_target` is false if the model fails a condition; `failed_conditions` names the failed ones. The reference
     is the maximum-likelihood fit for `logistic`, and Bayes for the networks; `log_loss_excess` is the log-loss above
     it, in nats. `log_loss_limit` is None where only the accuracy is limited. Bayes and reference values are None for
-    the real flowers. Records of schemas 1 and 2 have the accuracy as their only condition.
+    the real flowers. In records of schemas 1 and 2, accuracy is the only condition.
     """
 
     test_rows: Rows
@@ -145,8 +145,8 @@ class Record:
 
     `phase` and `reason` say where and why it failed if `outcome` is not ok. `started` is a time in UTC, ISO 8601.
     `probe_seconds` are the repeats of a fixed piece of work before the launch, which show the speed of the machine.
-    `inferred_from` is the case because of which this one was skipped. `build` describes the framework's build, in the
-    first launch. The real flowers are scored in the first launch only.
+    `inferred_from` is the smaller case that caused this one to be skipped. `build` describes the framework's build, in
+    the first launch. The real flowers are scored in the first launch only.
     """
 
     run: str
@@ -181,7 +181,7 @@ class Record:
         values = parse(line)
         schema = values.get("schema") if isinstance(values, dict) else None
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-            raise ValueError(f"schema {schema}; this irisbench reads schemas 1 to {SCHEMA}")
+            raise ValueError(f"schema {schema}; this version of irisbench reads schemas 1 to {SCHEMA}")
         try:
             record = msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
@@ -202,12 +202,12 @@ def _with_conditions(record: Record) -> Record:
 
 
 def append(folder: Path, record: Record) -> None:
-    """Append a record to the file of a run, and return when it is on the disk.
+    """Append a record to the file of a run. Return after it is on the disk.
 
     Raises
     ------
     OSError
-        The record does not fit on the disk. The file is then as before, without an incomplete record.
+        The record does not fit on the disk. The file then remains unchanged, without an incomplete record.
     """
     path = folder / FILE
     line = (record.to_json() + "\n").encode()
@@ -228,7 +228,7 @@ def append(folder: Path, record: Record) -> None:
 
 
 def read(folder: Path) -> Iterator[Record]:
-    """Yield the records of a run in the order in which they were written. Raise BadInput for a line that is not one.
+    """Yield the records of a run in the order in which they were written. Raise BadInput for any other line.
 
     A last line without a newline is skipped: it is being written, or a power failure cut it off.
     """
@@ -244,9 +244,9 @@ def read(folder: Path) -> Iterator[Record]:
 
 
 def set_aside(folder: Path, stays: Callable[[Record], bool]) -> int:
-    """Move the records that do not stay, and an incomplete last line, into a second file. Return how many moved.
+    """Move records for which `stays` is false, and an incomplete last line, into a second file. Return their number.
 
-    The file of the run is replaced as a whole, after the others are written.
+    The file of the run is replaced as a whole after the second file is written.
     """
     *lines, incomplete = _text(folder).split("\n")
     kept = [line for line, record in zip(lines, read(folder), strict=True) if stays(record)]

@@ -28,7 +28,7 @@ class Run:
 
 
 def read(run: Path) -> Run:
-    """Return the run in a folder, or with a name under reports/runs/, or "latest". Raise BadInput if there is none."""
+    """Return a run, given by its folder, its name under reports/runs/, or "latest". Raise BadInput if there is none."""
     folder = find(run)
     if not folder.is_dir():
         raise BadInput(f"{run} is not a run: there is no such folder. Runs are folders under reports/runs/")
@@ -37,7 +37,7 @@ def read(run: Path) -> Run:
 
 
 def find(run: Path) -> Path:
-    """Return the folder of a run, which may be given by its name, or as "latest"."""
+    """Return the folder of a run, given by its folder, its name under reports/runs/, or "latest"."""
     if run.exists():
         return run
     if run == Path("latest"):
@@ -46,7 +46,7 @@ def find(run: Path) -> Path:
 
 
 def newest(latest: Path | None = None) -> Path:
-    """Return the folder to which `latest` points, a symbolic link or a text file. Raise BadInput if there is none."""
+    """Return the folder to which `latest`, a symbolic link or a text file, points. Raise BadInput if there is none."""
     latest = latest or LATEST
     if latest.is_dir():
         return latest.resolve()

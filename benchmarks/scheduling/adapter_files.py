@@ -1,6 +1,7 @@
-"""The adapter files of a run: what its plan says of them, and whether a run can use them now.
+"""The adapter files of a run: list them in its plan, and check that the run can use them now.
 
-A run may have been received. So no plan makes a command import a file: the user names it again to resume the run.
+A run may come from another person, so a plan never makes a command import a file. To resume the run, the user names
+the file again.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ def of(frameworks: Iterable[str]) -> tuple[AdapterFile, ...]:
 
 
 def check(planned: Sequence[AdapterFile], frameworks: Iterable[str]) -> None:
-    """BadInput unless the user has named all planned files, none has changed, and all plug-ins can be made."""
+    """Raise BadInput unless the user has named all planned files, none has changed, and all plug-ins can be created."""
     for file in planned:
         row = registry.FRAMEWORKS.get(file.framework)
         path = printable(shlex.quote(file.path))
         if row is None or row.file is None:
             raise BadInput(
-                f"this run measures {printable(file.framework)}, which {path} adds; if you trust that file, name it "
-                f"again: --adapter {path}"
+                f"this run measures {printable(file.framework)} from {path}; if you trust that file, "
+                f"name it again: --adapter {path}"
             )
         if _digest(row.file) != file.digest:
             raise BadInput(f"{row.file} has changed since this run began; restore the file, or start a new run")
@@ -54,9 +55,9 @@ def _digest(file: Path) -> str:
 
 
 def _try(name: str, file: Path | None) -> None:
-    """BadInput if the adapter of a plug-in cannot be made. Its code runs in another process: this one stays small."""
-    words = [name, str(file)] if file else [name]
-    done = exit_with_parent.run("adapters.try_plugin", words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    """Raise BadInput if a plug-in's adapter cannot be created. It runs in another process, to keep this one small."""
+    arguments = [name, str(file)] if file else [name]
+    done = exit_with_parent.run("adapters.try_plugin", arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
-        raise BadInput(lines[-1] if lines else f"{file or name} ended with exit code {done.returncode}; correct it")
+        raise BadInput(lines[-1] if lines else f"{file or name} failed with exit code {done.returncode}; correct it")

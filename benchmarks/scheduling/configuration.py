@@ -1,4 +1,4 @@
-"""The configuration of a run: what it was asked to measure. It is kept as plan.json, so that the run can be resumed."""
+"""The run configuration: the cases of a run and their limits. It is stored as plan.json to resume the run."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class RunConfiguration:
         parts = (plan.frameworks, plan.models, {*plan.rows, *plan.optional_rows}, plan.tracks, plan.threads)
         launches = (1 if plan.launches is None else plan.launches) * math.prod(map(len, parts))
         if not 1 <= launches <= MOST_LAUNCHES:
-            raise BadInput(f"a run has 1 to {MOST_LAUNCHES:,} launches in all; this one has {launches:,}")
+            raise BadInput(f"a run has 1 to {MOST_LAUNCHES:,} launches in all; got {launches:,}")
 
     @property
     def settings(self) -> Settings:
-        """How the run measures, for environment.json."""
+        """The settings of the run, for environment.json."""
         return Settings(
             threads=self.plan.threads,
             seed=self.plan.seed,
@@ -90,9 +90,10 @@ class RunConfiguration:
         """Raise BadInput if this machine lacks the cores, memory, disk space or plug-ins for the run."""
         cores, memory = usable_cores(), detect_environment.default_memory_limit() * 4 // 3
         if not self.plan.threads or min(self.plan.threads) < 1:
-            raise BadInput("threads must be positive integers such as 1 or 2")
+            raise BadInput(f"threads must be positive integers such as 1 or 2; got {list(self.plan.threads)}")
         if max(self.plan.threads) > cores:
-            raise BadInput(f"--threads {max(self.plan.threads)}: this process may use {cores} cores")
+            most = max(self.plan.threads)
+            raise BadInput(f"--threads {most}: this process may use {cores} cores; write {cores} or less")
         if not SMALLEST_MEMORY_BYTES <= self.limits.memory_bytes <= memory:
             asked = f"{self.limits.memory_bytes / 2**20:,.3f}".rstrip("0").rstrip(".")
             raise BadInput(

@@ -26,7 +26,7 @@ BETWEEN_CASES_S = 1.0
 """Seconds of the supervisor between two launches: the speed probe, and ending the processes."""
 
 Walls = Mapping[Case, Sequence[float]]
-"""Wall seconds of each case, with any seed: all launches that were started."""
+"""Wall seconds of all launches of each case, whatever their seed."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Forecast:
 
 def walls_of(records: Iterable[Record]) -> Walls:
     """Return the wall seconds in some records."""
-    found: dict[Case, list[float]] = {}
+    seconds: dict[Case, list[float]] = {}
     for record in records:
         if record.wall_seconds is not None:
-            found.setdefault(replace(record.case, seed=0), []).append(record.wall_seconds)
-    return found
+            seconds.setdefault(replace(record.case, seed=0), []).append(record.wall_seconds)
+    return seconds
 
 
 def walls(folders: Iterable[Path], here: bool) -> Walls:
@@ -81,14 +81,14 @@ def forecast(case: Case, known: Walls, source: str) -> Forecast:
 def forecasts(plan: Plan) -> dict[Case, Forecast]:
     """Return a forecast for each case of a plan. An unavailable framework takes no time."""
     here, published = walls(_folders(runs.RUNS), here=True), walls(_folders(PUBLISHED), here=False)
-    found = {}
+    by_case = {}
     for case in dict.fromkeys(case for case, _ in plan.steps()):
         if reason := registry.FRAMEWORKS[case.framework].missing():
-            found[case] = Forecast(0.0, f"unavailable: {reason}")
+            by_case[case] = Forecast(0.0, f"unavailable: {reason}")
         else:
             first = forecast(case, here, HERE)
-            found[case] = first if first.seconds is not None else forecast(case, published, ELSEWHERE)
-    return found
+            by_case[case] = first if first.seconds is not None else forecast(case, published, ELSEWHERE)
+    return by_case
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -97,10 +97,10 @@ def _folders(parent: Path) -> list[Path]:
 
 def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     """Print the cases of a plan with their forecasts, and the forecast of the whole run."""
-    found = forecasts(plan)
+    by_case = forecasts(plan)
     launches = f"launches: {plan.launches or 'chosen by the run'}"
     threads = f"threads: {', '.join(map(str, plan.threads))}"
-    table = Table(title=f"{len(found)} cases, {launches}, {threads}, seed: {plan.seed}")
+    table = Table(title=f"{len(by_case)} cases, {launches}, {threads}, seed: {plan.seed}")
     for heading in ("framework", "model"):
         table.add_column(heading)
     table.add_column("rows", justify="right")
@@ -108,23 +108,25 @@ def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     table.add_column("threads", justify="right")
     table.add_column("one launch", justify="right")
     table.add_column("source")
-    for case, one in found.items():
-        seconds = "" if not one.seconds else show_duration(one.seconds)
-        source = one.source or "not measured yet"
+    for case, expected in by_case.items():
+        seconds = "" if not expected.seconds else show_duration(expected.seconds)
+        source = expected.source or "not measured yet"
         if case.rows in plan.optional_rows and case.rows not in plan.rows:
             source += ", optional"
         table.add_row(case.framework, case.model, f"{case.rows:,}", case.track, str(case.threads), seconds, source)
     console.print(table)
     required = sum(
-        one.seconds + BETWEEN_CASES_S for case, one in found.items() if one.seconds and case.rows in plan.rows
+        expected.seconds + BETWEEN_CASES_S
+        for case, expected in by_case.items()
+        if expected.seconds and case.rows in plan.rows
     )
     total = required * (plan.launches or 1)
     if time_budget_s is not None:
         total = max(required, time_budget_s if plan.launches is None else min(total, time_budget_s))
-    unknown = sum(one.seconds is None for one in found.values())
-    sources = {name for name in (HERE, ELSEWHERE) for one in found.values() if one.source.startswith(name)}
+    unknown = sum(expected.seconds is None for expected in by_case.values())
+    sources = {name for name in (HERE, ELSEWHERE) for value in by_case.values() if value.source.startswith(name)}
     origin = f" ({' and '.join(sorted(sources))})" if sources else ""
     if plan.optional_rows:
-        console.print("optional: measured if the forecast fits into the time budget")
+        console.print("optional: measured only if the forecast fits into the time budget")
     rest = f"; {unknown} cases have no forecast and are not included" if unknown else ""
     console.print(f"the whole run: about {show_duration(total)}{origin}{rest}", soft_wrap=True)

@@ -1,9 +1,9 @@
 """The rule for further launches: which case gets the next one, so that the time budget is spent where it matters.
 
-Every case gets one launch. Further launches go to cases whose result is open, in this order:
+Every case gets one launch. Further launches go to cases whose result is not clear, in this order:
 
 1. flagged: other programs disturbed every launch so far
-2. doubtful: the case and one of its neighbours in the ranking could be in the other order
+2. doubtful: the order of the case and a neighbour in the ranking is not clear
 3. noisy: its launches differ much
 4. single: it has fewer than three values
 
@@ -24,28 +24,28 @@ from benchmarks.results.records import Record, counted
 from benchmarks.statistics import FEWEST, LARGEST_DEVIATION, NOISE_FLOOR
 
 MOST_LAUNCHES = 10
-"""Per case. Cases that are nearly equal would use up the budget otherwise."""
+"""Per case. Otherwise, nearly equal cases would use up the budget."""
 
 MOST_DISTURBED_LAUNCHES = 4
 """Per case. On a machine that is always busy, more launches do not help."""
 
 CLEAR = 0.01
-"""Two cases are in a clear order if the chance of the other order is smaller."""
+"""Two cases are in a clear order if the probability of the opposite order is smaller."""
 
 TIED_LEVEL = 0.95
 """Two cases are tied if an interval of this level around their ratio lies within the noise floor."""
 
 USUAL_DEVIATION = 0.05
 USUAL_LAUNCHES = 4
-"""Before a run has second launches, the deviation between them is taken as if so many had shown it."""
+"""The prior for the deviation between launches has the weight of this many launches."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a case: the median seconds of each launch, how many values they have, and their cost.
+    """The measurements of a case: the median seconds of each launch, how many values they have, and their cost.
 
-    `launches` has the undisturbed launches, or all of them if `flagged`: every launch was disturbed. `count` is the
-    number of all launches, and `wall_seconds` the time that one takes.
+    `launches` has the undisturbed launches. If every launch was disturbed, `flagged` is true and `launches` has all of
+    them. `count` is the number of all launches, and `wall_seconds` the time that one takes.
     """
 
     launches: tuple[float, ...]
@@ -56,7 +56,7 @@ class Measured:
 
 
 def measured(records: Iterable[Record]) -> dict[Case, Measured]:
-    """Return what is known of each case whose launches all succeeded and reached their target."""
+    """Return the measurements of each case whose launches all succeeded and reached their target."""
     by_case: dict[Case, list[Record]] = {}
     for record in records:
         by_case.setdefault(record.case, []).append(record)
@@ -77,29 +77,29 @@ def measured(records: Iterable[Record]) -> dict[Case, Measured]:
 
 
 def next_case(known: Mapping[Case, Measured], seconds_left: float) -> Case | None:
-    """Return the case that gets the next launch, or None if no result is open or no launch fits into the time left."""
+    """Return the case that gets the next launch, or None if all results are clear or no launch fits."""
     doubtful = _doubtful(known)
     urgency: dict[Case, tuple[int, int, float]] = {}
-    for case, one in known.items():
-        if one.count >= MOST_LAUNCHES or one.wall_seconds > seconds_left:
+    for case, state in known.items():
+        if state.count >= MOST_LAUNCHES or state.wall_seconds > seconds_left:
             continue
-        if one.flagged and one.count < MOST_DISTURBED_LAUNCHES:
+        if state.flagged and state.count < MOST_DISTURBED_LAUNCHES:
             group = 1
         elif case in doubtful:
             group = 2
-        elif _deviation(one.launches) > LARGEST_DEVIATION:
+        elif _deviation(state.launches) > LARGEST_DEVIATION:
             group = 3
-        elif one.values < FEWEST:
+        elif state.values < FEWEST:
             group = 4
         else:
             continue
-        urgency[case] = group, one.count, one.wall_seconds
+        urgency[case] = group, state.count, state.wall_seconds
     return min(urgency, key=lambda case: urgency[case], default=None)
 
 
 def _doubtful(known: Mapping[Case, Measured]) -> set[Case]:
     """Return the cases whose order with a neighbour in their ranking is not clear."""
-    usual = _usual_variance([one.launches for one in known.values()])
+    usual = _usual_variance([state.launches for state in known.values()])
     rankings: dict[tuple[object, ...], list[Case]] = {}
     for case in sorted(known, key=lambda case: median(known[case].launches)):
         rankings.setdefault(case.task, []).append(case)
@@ -122,7 +122,7 @@ def _is_open(a: Sequence[float], b: Sequence[float], usual: float) -> bool:
 
 
 def _usual_variance(launches: Iterable[Sequence[float]]) -> float:
-    """Return the variance between launches of log seconds, pooled over all cases."""
+    """Return the variance of log seconds between launches, pooled over all cases."""
     squares, freedom = USUAL_LAUNCHES * USUAL_DEVIATION**2, USUAL_LAUNCHES
     for values in launches:
         squares += _squares(values)
@@ -131,13 +131,13 @@ def _usual_variance(launches: Iterable[Sequence[float]]) -> float:
 
 
 def _variance(values: Sequence[float], usual: float) -> float:
-    """Return the variance of one case, moderated by the usual one, since few launches may be alike by chance."""
+    """Return the variance of one case, moderated by the usual one, because few launches may agree by chance."""
     return (USUAL_LAUNCHES * usual + _squares(values)) / (USUAL_LAUNCHES + len(values) - 1)
 
 
 def _squares(values: Sequence[float]) -> float:
     logs = [math.log(value) for value in values]
-    return sum((one - fmean(logs)) ** 2 for one in logs)
+    return sum((value - fmean(logs)) ** 2 for value in logs)
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -43,7 +43,7 @@ def new(output: Path | None) -> Path:
 
 
 def _is_unfinished(path: Path) -> bool:
-    """Return whether a run that was killed before its first case left this file, which does not claim the folder."""
+    """Return whether a run that was killed before its first case left this file. The folder then counts as empty."""
     return (
         path.name == LOCK
         or path.name.startswith(f".{configuration.FILE}.")
@@ -56,12 +56,12 @@ def to_resume(run: Path) -> Path:
     folder = runs.find(run)
     for name in (LOCK, configuration.FILE, records.FILE, records.SET_ASIDE, environment.FILE, CASES):
         if (folder / name).is_symlink():
-            raise BadInput(f"{folder / name} is a symbolic link; a run is resumed only in files of its own")
+            raise BadInput(f"{folder / name} is a symbolic link; replace it with its target, or start a new run")
     return folder
 
 
 def claim(folder: Path, run: RunConfiguration) -> None:
-    """Write the configuration of a new run, and let `latest` point to it. Raise BadInput if the folder is in use."""
+    """Write the configuration of a new run, and make `latest` point to it. Raise BadInput if the folder is in use."""
     new(folder)
     (folder / records.FILE).touch()
     run.write(folder)
@@ -90,7 +90,7 @@ def set_aside_outdated(
 ) -> None:
     """Move records of other versions, recipes or settings out of the run, and an incomplete last line.
 
-    `missing` has the reason why a framework is unavailable now, or None.
+    `missing` names the reason why each framework is unavailable now, or None.
     """
     path = folder / environment.FILE
     before = environment.read(path) if path.exists() else now  # missing if the run was killed before its first case
@@ -107,7 +107,7 @@ def set_aside_outdated(
 
     moved = records.set_aside(folder, stays)
     for reasons in dict.fromkeys("; ".join(reasons) for reasons in differences.values() if reasons):
-        names = [name for name, own in differences.items() if "; ".join(own) == reasons]
+        names = [name for name, changes in differences.items() if "; ".join(changes) == reasons]
         report(f"measured again because of a change ({', '.join(names)}): {reasons}")
     if moved:
         report(f"{moved} records no longer count and were moved to {records.SET_ASIDE}")

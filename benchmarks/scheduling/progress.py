@@ -1,4 +1,4 @@
-"""The progress of a run on the terminal: what runs, how far the run is, and the time left.
+"""The progress of a run on the terminal: the running case, the number of ended cases, and the time left.
 
 On a terminal, the last line is updated. In a pipe, each case gets one line with a counter and the time left.
 """
@@ -27,11 +27,11 @@ from benchmarks.validation import shown
 
 COLOURS = {"ok": "green", "unavailable": "dim", "unsupported": "dim", "skipped": "dim"}
 UPDATES_PER_SECOND = 1
-"""Few, because drawing takes time from the cores that are measured."""
+"""The rate is low because drawing takes time from the cores that are measured."""
 
 
 class TimeLeft:
-    """Forecasts the rest of a run from earlier runs, scaled by how long the launches of this run have taken."""
+    """The forecast of the rest of a run, from earlier runs and scaled by the launches of this run."""
 
     def __init__(self, configuration: RunConfiguration) -> None:
         self._configuration = configuration
@@ -48,7 +48,7 @@ class TimeLeft:
             self._ratios.append(record.wall_seconds / expected)
 
     def seconds(self) -> float | None:
-        """Return the forecast in seconds, or None if nothing is known of most of the open cases."""
+        """Return the forecast in seconds, or None if most open cases have no forecast."""
         known = [seconds for case, _ in self._open if (seconds := self._forecasts[case].seconds) is not None]
         if len(known) < len(self._open) / 2:
             return None
@@ -63,7 +63,7 @@ class TimeLeft:
 
 
 class Terminal(runner.Watcher):
-    """Shows a run: a line for each case that ended, and what the running one does."""
+    """The terminal output of a run: a line for each ended case, and the phase of the running one."""
 
     def __init__(self, console: Console, configuration: RunConfiguration, folder: Path) -> None:
         self._console = console
@@ -102,8 +102,8 @@ class Terminal(runner.Watcher):
         self._ended += 1
         self._time_left.ended(record)
         left = self._time_left.seconds()
-        words = f"{self._about} {show_duration(left)} left" if left else ""
-        self._bar.update(self._task, completed=self._ended, left=words)
+        time_left = f"{self._about} {show_duration(left)} left" if left else ""
+        self._bar.update(self._task, completed=self._ended, left=time_left)
         line = describe(record)
         if line in self._printed:  # an unavailable framework has the same line for all its cases
             return
@@ -111,7 +111,7 @@ class Terminal(runner.Watcher):
         if not self._console.is_terminal:
             further = self._ended - self._total  # optional sizes and further launches
             counter = f"[{self._ended}/{self._total}]" if further <= 0 else f"[+{further}]"
-            line = f"{escape(counter)} {line}" + (f" · {words}" if words else "")
+            line = f"{escape(counter)} {line}" + (f" · {time_left}" if time_left else "")
         self._console.print(line, soft_wrap=True)
 
     def message(self, line: str) -> None:

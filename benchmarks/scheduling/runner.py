@@ -27,17 +27,17 @@ from datasets.files import write_json
 from errors import BadInput
 
 LEAST_FREE = 2**20
-"""Bytes. On a disk with less free space, a case fails for a reason that is not its framework's."""
+"""Bytes. On a disk with less free space, a case fails for a reason unrelated to its framework."""
 
 INFERRED = ("timeout", "out-of-memory")
-"""Outcomes that a larger size would also have."""
+"""Outcomes that a larger size is assumed to have, too."""
 
 OPTIONAL_SHARE = 0.85
 """Optional sizes may use this share of the time budget. The rest is for further launches."""
 
 
 class Watcher:
-    """Is told about the progress of a run. This one does nothing."""
+    """An observer of the progress of a run. This base class does nothing."""
 
     def started(self, case: Case, launch: int) -> None: ...
 
@@ -103,7 +103,7 @@ class _Run:
             (self._folder / CASES).rmdir()
 
     def _steps(self) -> Iterator[tuple[Case, int]]:
-        """Yield what to launch next: first the required launches, then the optional sizes, then open results."""
+        """Yield the next launch: first the required ones, then the optional sizes, then cases with unclear results."""
         plan = self._configuration.plan
         for case, launch in plan.steps():
             required = case.rows in plan.rows or plan.launches is not None
@@ -125,12 +125,12 @@ class _Run:
                 yield case, 1
 
     def _further_steps(self) -> Iterator[tuple[Case, int]]:
-        """Yield further launches of cases whose result is open, while there is time."""
+        """Yield further launches of cases whose result is not clear, while there is time."""
         while case := launches.next_case(launches.measured(self._done.values()), self._seconds_left()):
             yield case, 1 + max(launch for other, launch in self._done if other == case)
 
     def _forecast(self, case: Case) -> float:
-        """Return the seconds that a launch will take, from the smaller sizes of this run. It is 0 if none starts."""
+        """Return the forecast of a launch in seconds, from smaller sizes of this run, or 0 if it will not start."""
         if self._missing[case.framework] or inferred_from(case, self._done.values()):
             return 0.0
         walls = forecast.walls_of(self._done.values())
@@ -199,14 +199,14 @@ def prepare(rows: int, seed: int) -> list[str]:
     answer = exit_with_parent.run("benchmarks.case_data", [str(rows), str(seed)], stderr=subprocess.PIPE)
     lines = answer.stderr.strip().splitlines()
     if answer.returncode:
-        raise BadInput(lines[-1] if lines else f"making {rows:,} rows ended with exit code {answer.returncode}")
+        raise BadInput(lines[-1] if lines else f"making {rows:,} rows failed with exit code {answer.returncode}")
     return lines
 
 
 def inferred_from(case: Case, done: Iterable[Record]) -> Record | None:
     """Return the record of a smaller size of the same case that ran out of time or memory, or None.
 
-    The real flowers do not count: they are other data, trained by other recipes.
+    The real flowers do not count, because they are other data and have other recipes.
     """
     for record in done:
         same = replace(record.case, rows=case.rows) == case and record.case.rows != flowers.ROWS

@@ -11,7 +11,7 @@ VALUES = 1 << 19
 
 
 def speed_probe() -> tuple[float, ...]:
-    """Return the seconds of REPEATS runs of the same arithmetic and sorting on one core, together about 0.2 s."""
+    """Time the same arithmetic and sorting REPEATS times on one core, which takes about 0.2 s. Return the seconds."""
     values = np.random.default_rng(0).random(VALUES)
     seconds = []
     for _ in range(REPEATS):

@@ -1,4 +1,4 @@
-"""The limits of a case in time and memory: where they are checked, and the reasons that they give."""
+"""The time and memory limits of a case: check them, and give the reason if one is exceeded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BETWEEN_PHASES_S = 120.0
 
 
 def exceeded(timeline: Timeline, limits: Limits, began: float) -> tuple[Outcome, str] | None:
-    """Return the outcome and the reason if the latest sample is beyond a limit, or None."""
+    """Return the outcome and the reason if the latest sample exceeds a limit, or None."""
     now = timeline.samples[-1]
     if now.memory_bytes > limits.memory_bytes:
         used, allowed = now.memory_bytes / 2**30, limits.memory_bytes / 2**30

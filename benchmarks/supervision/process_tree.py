@@ -1,4 +1,4 @@
-"""A tree of processes seen from outside: its memory and CPU time, the load of its cores, and how it is ended."""
+"""A tree of processes seen from outside: its memory and CPU time, the load of its cores, and its termination."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import psutil
 from machine import probe
 
 ADOPTS = sys.platform == "linux"
-"""Whether a process can become the parent of orphans."""
+"""Whether the system lets a process become the parent of orphans."""
 
 TELLS_SHARED = Path("/proc/self/smaps_rollup").exists()
-"""Whether the system tells how much memory a process shares with others."""
+"""Whether the system reports how much memory a process shares with others."""
 
 PRESSURE = Path("/proc/pressure/cpu")
 """Linux's pressure stall information: how long any process has waited for a core."""
@@ -34,7 +34,7 @@ Seen = TypeVar("Seen")
 
 
 class Rationed:
-    """Limits an expensive query to a small share of the time."""
+    """A limiter that gives an expensive query a small share of the time."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -54,8 +54,8 @@ class Rationed:
 class Sample:
     """Resources of a tree at one moment: memory now, CPU seconds since its start. `jvm_` values are the part of Java.
 
-    `busy_seconds` is the CPU time that all programs and the hypervisor have taken from the cores of the case, and
-    `pressure_seconds` the time in which any program waited for any core; both count from boot.
+    `busy_seconds` is the CPU time that all programs and the hypervisor have taken from the cores of the case.
+    `pressure_seconds` is the time in which any program waited for any core. Both count from boot.
     """
 
     time: float
@@ -83,7 +83,7 @@ class Member:
     def sample(self) -> None:
         """Update CPU time and memory, as proportional set size: a page that n processes share counts 1/n in each.
 
-        The kernel needs long to compute that size for a large process. The shared part is therefore updated rarely,
+        The kernel takes long to compute that size for a large process. The shared part is therefore updated rarely,
         and the resident size each time.
         """
         self.memory_bytes = 0
@@ -99,7 +99,7 @@ class Member:
 
 
 class Gpu:
-    """Memory in use on all NVIDIA GPUs, less what was in use before. Only one case runs at a time."""
+    """Memory in use on all NVIDIA GPUs, minus the memory in use before. Only one case runs at a time."""
 
     def __init__(self) -> None:
         import pynvml
@@ -124,17 +124,17 @@ def adopt_orphans() -> None:
 
 
 def busy_seconds(cores: Sequence[int]) -> float:
-    """Return the CPU seconds that these cores have worked since boot, steal time of a hypervisor included."""
+    """Return the CPU seconds that these cores have worked since boot, including the steal time of a hypervisor."""
     times = psutil.cpu_times(percpu=True)
     known = [times[core] for core in cores if core < len(times)]
     return sum(
-        one.user + one.system + one.nice + one.irq + one.softirq + one.steal  # psutil counts guests in `user`
-        for one in known
+        core.user + core.system + core.nice + core.irq + core.softirq + core.steal  # psutil counts guests in `user`
+        for core in known
     )
 
 
 def pressure_seconds() -> float:
-    """Return the seconds since boot in which a process waited for a core, or 0 if the kernel does not say."""
+    """Return the seconds since boot in which a process waited for a core, or 0 if the kernel does not report it."""
     return (probe(lambda: int(PRESSURE.read_text().split("total=")[1].split()[0])) or 0) / 1e6
 
 
@@ -151,7 +151,7 @@ class Tree:
         self._rationed = Rationed()
 
     def _search(self) -> None:
-        """Add new members. A process that was seen once stays a member, also when its parent has ended."""
+        """Add new members. A process stays a member even after its parent has ended."""
         # Where orphans are adopted, all are descendants of this process. Elsewhere they are found through a member.
         ancestors = [self._supervisor, *([] if ADOPTS else self._members)]
         for ancestor in ancestors:
@@ -161,7 +161,7 @@ class Tree:
                         self._members[child] = Member(child)
 
     def sample(self, moment: float) -> Sample:
-        """Return the resources of the tree. Members that have ended keep the CPU seconds that were last seen."""
+        """Return the resources of the tree. Ended members keep the CPU seconds that were last seen."""
         self._rationed(self._search)
         members = self._members.values()
         for member in members:
@@ -180,7 +180,7 @@ class Tree:
         )
 
     def end(self) -> None:
-        """End every member: TERM first, KILL for those that ignore it. Return when none is left."""
+        """End every member: TERM first, then KILL for those that ignore it. Return when none is left."""
         for signal_all in (psutil.Process.terminate, psutil.Process.kill, psutil.Process.kill):
             self._search()
             alive = [process for process in self._members if process.is_running()]
@@ -198,15 +198,15 @@ def _descendants(ancestor: psutil.Process) -> list[psutil.Process]:
     try:
         return ancestor.children(recursive=True)
     except (OSError, RuntimeError, ValueError):
-        # psutil compares start times, which it does not know without /proc/stat. Parents start before their children.
-        found, pids = [], {ancestor.pid}
+        # psutil compares start times, which are unknown without /proc/stat. Parents start before their children.
+        descendants, pids = [], {ancestor.pid}
         for process in psutil.process_iter():
             if probe(process.ppid) in pids:
                 pids.add(process.pid)
-                found.append(process)
-        return found
+                descendants.append(process)
+        return descendants
 
 
 def _older(process: psutil.Process, root: psutil.Process) -> bool:
-    """Return whether `process` started before `root`, or False if the system does not know."""
+    """Return whether `process` started before `root`, or False if that is unknown."""
     return probe(lambda: process.create_time() < root.create_time()) or False

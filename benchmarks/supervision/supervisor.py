@@ -77,7 +77,7 @@ def run(
     row = registry.FRAMEWORKS.get(case.framework)
     gpu = Gpu() if row and row.device == "cuda" else None
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
-    began, own_cpu = time.monotonic(), time.process_time()
+    began, cpu_seconds = time.monotonic(), time.process_time()
     with (folder / "output.log").open("wb") as output:
         process = subprocess.Popen(
             list(argv or command(case, limits, folder, launch)),
@@ -101,7 +101,7 @@ def run(
             if limit is None:
                 # Returns at once when the process ends, so that no case is charged for this wait.
                 _wait(process, SAMPLE_S)
-        ended, own_cpu = time.monotonic(), time.process_time() - own_cpu
+        ended, cpu_seconds = time.monotonic(), time.process_time() - cpu_seconds
     finally:
         with interrupts.uninterrupted():
             tree.end()
@@ -112,7 +112,7 @@ def run(
     timeline.read()
     outcome, phase, reason = conclude(timeline, limit, exit_code, folder, _kernel_kills() - kernel_kills)
     for path in folder.iterdir():
-        if outcome == "ok" or path.is_dir():  # the logs of other cases stay
+        if outcome == "ok" or path.is_dir():  # keep the logs of a failed case
             _remove(path)
     with suppress(OSError):
         folder.rmdir()
@@ -127,7 +127,7 @@ def run(
         phases=timeline.phases(began),
         first_prediction_seconds=timeline.first_prediction(began) if case.rows <= LARGEST_WARMUP else None,
         wall_seconds=ended - began,
-        supervisor_cpu_seconds=own_cpu,
+        supervisor_cpu_seconds=cpu_seconds,
         harness=timeline.harness(began, ended),
         memory=timeline.memory(),
         quality=timeline.quality,
@@ -162,7 +162,7 @@ def conclude(
 
 
 def _kernel_kills() -> int:
-    """Return how often the kernel's out-of-memory killer has run since boot, or 0 if the kernel does not say."""
+    """Return how often the kernel's out-of-memory killer has run since boot, or 0 if the kernel does not report it."""
     counters = probe(lambda: Path("/proc/vmstat").read_text().splitlines()) or []
     return probe(lambda: sum(int(line.split()[1]) for line in counters if line.startswith("oom_kill "))) or 0
 

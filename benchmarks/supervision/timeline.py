@@ -19,14 +19,14 @@ from benchmarks.results.records import Harness, Memory, Outcome, Phase, Quality
 from benchmarks.supervision.process_tree import Sample
 
 SAMPLE_S = 0.1
-"""Seconds between two samples: half the length of the shortest memory peak that must be seen."""
+"""Seconds between two samples: half the length of the shortest memory peak that must be detected."""
 
 SCORING = "quality"
 """Name under which a case logs the scoring of its model, which is not a phase."""
 
 CONTENTION_WINDOW_S = 0.5
-"""The CPU time of other programs is measured over at least this long around a phase: the kernel counts in ticks of
-10 ms, so over a shorter time one tick would be more than 1 % of two cores."""
+"""The shortest window around a phase over which the CPU time of other programs is measured. The kernel counts in ticks
+of 10 ms. In a shorter window, one tick would be more than 1 % of two cores."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Call:
 
 
 class Timeline:
-    """What is known of a running case. Times are those of the monotonic clock."""
+    """The events and samples of a running case. Times are those of the monotonic clock."""
 
     def __init__(self, reader: EventReader, cores: int | None) -> None:
         """`cores` is the number of cores to which the case is bound, or None if the system cannot bind it."""
@@ -67,7 +67,7 @@ class Timeline:
             case PhaseBegan():
                 self.calls.append(Call(event.phase, event.cold, event.time))
             case PhaseEnded():
-                if self.phase is None:  # the line with the beginning was torn
+                if self.phase is None:  # the line of its beginning is incomplete
                     return
                 call = self.calls[-1]
                 call.ended, call.seconds = event.time, event.seconds
@@ -115,7 +115,7 @@ class Timeline:
     def _others_share(self, began: float, ended: float) -> float | None:
         """Return the CPU time of other programs on the cores of the case, as a share of these cores' time."""
         if self._cores is None or len(self.samples) < 2 or not self.samples[-1].busy_seconds:
-            return None  # the system does not say
+            return None  # the system does not report it
         extra = max(CONTENTION_WINDOW_S - (ended - began), 0.0) / 2
         first, last = self.samples[0].time, self.samples[-1].time
         began, ended = max(began - extra, first), min(ended + extra, last)
@@ -123,8 +123,8 @@ class Timeline:
             return None
         begin, end = self._at(began), self._at(ended)
         busy = end.busy_seconds - begin.busy_seconds
-        own = end.cpu_seconds - begin.cpu_seconds + end.supervisor_cpu_seconds - begin.supervisor_cpu_seconds
-        return min(max((busy - own) / (self._cores * (ended - began)), 0.0), 1.0)
+        known = end.cpu_seconds - begin.cpu_seconds + end.supervisor_cpu_seconds - begin.supervisor_cpu_seconds
+        return min(max((busy - known) / (self._cores * (ended - began)), 0.0), 1.0)
 
     def memory(self) -> Memory | None:
         """Return the memory after start, after load and during training, or None if the training did not end."""

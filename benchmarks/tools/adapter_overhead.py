@@ -1,6 +1,6 @@
-"""Adapter overhead: the tuned mlp recipe of an adapter beside the same recipe written directly in the framework.
+"""Adapter overhead: compare an adapter's tuned mlp recipe with the same recipe written directly in the framework.
 
-Both read the same rows, shuffle them, and return a model and class labels. They are measured in turns.
+Both read the same rows, shuffle them, and return a model and class labels. They run alternately.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ WITHOUT_ADAPTER: dict[str, WithoutAdapter] = {"scikit-learn": scikit_learn, "pyt
 
 
 def measure(framework: str, rows: int, rounds: int, threads: int, console: Console) -> None:
-    """Train and predict with the adapter and without it, in turns, and print the ratio of the medians."""
+    """Train and predict with and without the adapter alternately, and print the ratio of the medians."""
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
         raise BadInput(f"{framework} is unavailable: {reason}")
@@ -141,7 +141,7 @@ def measure(framework: str, rows: int, rounds: int, threads: int, console: Conso
                 timed("predict", variant, partial(variants[variant][1], model))
             if not number:
                 seconds.clear()  # the first calls compile and fill caches
-    result = Table(title=f"{framework}, mlp, {rows:,} rows: adapter overhead, {rounds} trainings each")
+    result = Table(title=f"{framework}, mlp, {rows:,} rows: adapter overhead, {rounds} repeats of each variant")
     for heading in ("", "adapter", "direct", "ratio"):
         result.add_column(heading, justify="right" if heading else "left")
     for phase in ("train", "predict"):

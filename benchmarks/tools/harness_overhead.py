@@ -1,4 +1,4 @@
-"""The cost of measuring itself, by a real run of an adapter that does almost nothing."""
+"""Harness overhead: the cost of the harness itself, measured by a run of an adapter that does almost nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARTS = {
 
 
 def measure(configuration: RunConfiguration, run: Callable[[Path, RunConfiguration], None], console: Console) -> None:
-    """Make a run in a temporary folder, and print what its cases and its supervisor used besides the phases."""
+    """Make a run in a temporary folder, and print the resources that it used outside the phases."""
     with TemporaryDirectory(prefix="irisbench-") as folder:
         (Path(folder) / records.FILE).touch()
         run(Path(folder), configuration)

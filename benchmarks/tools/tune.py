@@ -1,6 +1,6 @@
-"""Compares recipes: trains with each candidate of an adapter in turn, and keeps every training in a CSV file.
+"""Compare recipes: train with each candidate of an adapter in turn, and keep every training in a CSV file.
 
-adapters/sweeps/FRAMEWORK-MODEL.csv    one row per training, with the gate it had to pass, the date and the machine
+adapters/sweeps/FRAMEWORK-MODEL.csv    one row per training, with its quality gate, date and machine
 adapters/RECIPES.md                    the choices and the runners-up, made from these files
 """
 
@@ -34,7 +34,7 @@ RECIPES = ROOT / "adapters" / "RECIPES.md"
 SWEEPS = ROOT / "adapters" / "sweeps"
 TABLE = "<!-- The table below is made from sweeps/*.csv by ./nox -s tune. -->"
 SAME = 1.1
-"""A candidate is faster only if the recipe takes more than this many times as long: noise takes less."""
+"""A candidate is faster only if the recipe takes more than this many times as long. Smaller ratios are noise."""
 
 LONGEST_S = 120.0
 """A candidate is not trained again after a training that took longer, unless it is the recipe in use."""
@@ -53,7 +53,7 @@ class Trial:
     error: str | None = None
 
     def fail(self) -> bool:
-        """Return whether a seed failed the gate, or the training."""
+        """Return whether a training raised an error or a seed failed the gate."""
         return bool(self.error or self.gate.failed(min(self.accuracies), max(self.log_losses)))
 
 
@@ -63,7 +63,7 @@ def sweep(
     """Train with the recipe and with every candidate, once per seed, in rotated order.
 
     Each is trained once on other rows first, because it may have to compile. The seconds are those of `train` alone.
-    BadInput if the framework cannot run.
+    Raise BadInput if the framework cannot run.
     """
     row = registry.FRAMEWORKS[framework]
     if reason := row.missing():
@@ -73,7 +73,7 @@ def sweep(
     trials = []
     with TemporaryDirectory(prefix="irisbench-") as folder, row.create() as adapter:
         if reason := adapter.unsupported(model):
-            raise BadInput(f"{framework} does not do {model}: {reason}")
+            raise BadInput(f"{framework} does not support {model}: {reason}")
         adapter.start(Resources(threads, detect_environment.default_memory_limit(), Path(folder), row.device))
         for n_rows in rows:
             trials += _sweep_size(adapter, Case(framework, model, n_rows, threads=threads), seeds, report)
@@ -87,16 +87,16 @@ def _sweep_size(adapter: Adapter[Any, Any], case: Case, seeds: int, report: Call
         raise BadInput("--rows 150: the real flowers are too few to tell recipes apart; name more rows")
     gate = case_data.case_gate(case)
     test_species = case_data.test_rows(case.seed)[1]
-    own = adapter.recipe(case.model, case.rows)
-    others = [recipe for recipe in adapter.candidates(case.model, case.rows) if recipe != own]
-    trials = [Trial(case.rows, recipe, gate) for recipe in (own, *others)]
+    current = adapter.recipe(case.model, case.rows)
+    others = [recipe for recipe in adapter.candidates(case.model, case.rows) if recipe != current]
+    trials = [Trial(case.rows, recipe, gate) for recipe in (current, *others)]
     table, test, warmup = adapter.load(inputs.train), adapter.load(inputs.test), adapter.load(inputs.warmup)
     for seed in range(-1, seeds):
         for trial in trials[max(seed, 0) :] + trials[: max(seed, 0)]:
             if trial.error or (trial is not trials[0] and max(trial.seconds, default=0) > LONGEST_S):
                 continue
             gc.collect()
-            what = f"{case.rows:,} rows, {words(trial.recipe)}"
+            what = f"{case.rows:,} rows, {text_of(trial.recipe)}"
             try:
                 began = time.perf_counter()
                 trained = adapter.train(warmup if seed < 0 else table, trial.recipe, max(seed, 0))
@@ -122,7 +122,7 @@ def _sweep_size(adapter: Adapter[Any, Any], case: Case, seeds: int, report: Call
     return trials
 
 
-def words(recipe: Recipe) -> str:
+def text_of(recipe: Recipe) -> str:
     """Return a recipe as text: `Adam, batch_size 2048, epochs 1`."""
     settings = recipe.settings()
     return ", ".join(
@@ -147,7 +147,7 @@ def frame(framework: str, model: str, trials: Sequence[Trial]) -> pd.DataFrame:
             "model": model,
             "rows": trial.rows,
             "in_use": trial.recipe is _first(trials, trial.rows).recipe,
-            "recipe": words(trial.recipe),
+            "recipe": text_of(trial.recipe),
             "settings": json.dumps(trial.recipe.settings()),
             "least_accuracy": trial.gate.least_accuracy,
             "log_loss_limit": trial.gate.log_loss_limit,
@@ -170,7 +170,7 @@ def _first(trials: Sequence[Trial], rows: int) -> Trial:
 
 
 def keep(trainings: pd.DataFrame, recipes: Path = RECIPES, sweeps: Path = SWEEPS) -> None:
-    """Put the trainings of one framework and model in place of those of the same sizes, and write RECIPES.md anew."""
+    """Replace the trainings of this framework and model at the same sizes, and write RECIPES.md again."""
     sweeps.mkdir(exist_ok=True)
     path = sweeps / f"{trainings['framework'].iloc[0]}-{trainings['model'].iloc[0]}.csv"
     if path.exists():
@@ -178,15 +178,15 @@ def keep(trainings: pd.DataFrame, recipes: Path = RECIPES, sweeps: Path = SWEEPS
         trainings = pd.concat([before[~before["rows"].isin(trainings["rows"])], trainings])
     trainings = trainings.sort_values(["rows", "in_use", "recipe", "seed"], ascending=[True, False, True, True])
     replace_file(path, lambda beside: trainings.to_csv(beside, index=False, float_format="%.6g"))
-    found = pd.concat([pd.read_csv(file) for file in sorted(sweeps.glob("*.csv"))])
+    kept = pd.concat([pd.read_csv(file) for file in sorted(sweeps.glob("*.csv"))])
     before_table, _, _ = recipes.read_text().partition(TABLE)
     replace_file(
-        recipes, lambda beside: beside.write_text(before_table + TABLE + "\n\n" + "\n".join(table(found)) + "\n")
+        recipes, lambda beside: beside.write_text(before_table + TABLE + "\n\n" + "\n".join(table(kept)) + "\n")
     )
 
 
 def table(trainings: pd.DataFrame) -> list[str]:
-    """Return Markdown lines: for each framework, model and size the recipe, its runner-up, and how far it passes."""
+    """Return a Markdown table with the recipe, its runner-up and its margin, by framework, model and size."""
     lines = [
         "| framework | model | rows | recipe | train, s | log-loss over the reference, worst seed (limit) "
         "| fastest other that passes | s |",
@@ -198,35 +198,35 @@ def table(trainings: pd.DataFrame) -> list[str]:
         groups, key=lambda item: (item[0][0], of_model[str(item[0][1])], item[0][2])
     ):
         trials = summary(group)
-        own = trials[trials["in_use"]].iloc[0]
+        current = trials[trials["in_use"]].iloc[0]
         others = trials[~trials["in_use"] & trials["passes"]].sort_values("seconds")
         runner_up = "none | " if len(trials) > 1 else "not measured | "
         if len(others):
             runner_up = f"{others.iloc[0]['recipe']} | {others.iloc[0]['seconds']:.3g}"
-        passes = "" if own["passes"] else ", **fails**"
-        limit = f"{own['limit']:+.4f}" if np.isfinite(own["limit"]) else "accuracy only"
-        cells = str(framework), str(model), f"{rows:,}", own["recipe"], f"{own['seconds']:.3g}"
-        lines.append(f"| {' | '.join(cells)} | {own['excess']:+.4f} ({limit}){passes} | {runner_up} |")
+        passes = "" if current["passes"] else ", **fails**"
+        limit = f"{current['limit']:+.4f}" if np.isfinite(current["limit"]) else "accuracy only"
+        cells = str(framework), str(model), f"{rows:,}", current["recipe"], f"{current['seconds']:.3g}"
+        lines.append(f"| {' | '.join(cells)} | {current['excess']:+.4f} ({limit}){passes} | {runner_up} |")
     return lines
 
 
 def summary(trainings: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per recipe: the median of its seconds, its worst excess over the reference, whether it passes.
+    """Return a row per recipe: its median seconds, its worst excess over the reference, and whether it passes.
 
     All trainings are those of one framework, model and number of rows.
     """
     rows = []
     for recipe, group in trainings.groupby("recipe", sort=False):
-        one = group.iloc[0]
-        gate = Gate(one["least_accuracy"], None if pd.isna(one["log_loss_limit"]) else one["log_loss_limit"])
+        first = group.iloc[0]
+        gate = Gate(first["least_accuracy"], None if pd.isna(first["log_loss_limit"]) else first["log_loss_limit"])
         failed = bool(group["error"].notna().any()) or gate.failed(group["accuracy"].min(), group["log_loss"].max())
         rows.append(
             {
                 "recipe": recipe,
-                "in_use": bool(one["in_use"]),
+                "in_use": bool(first["in_use"]),
                 "seconds": group["seconds"].median(),
-                "excess": group["log_loss"].max() - one["reference_log_loss"],
-                "limit": one["log_loss_limit"] - one["reference_log_loss"],
+                "excess": group["log_loss"].max() - first["reference_log_loss"],
+                "limit": first["log_loss_limit"] - first["reference_log_loss"],
                 "passes": not failed,
             }
         )
