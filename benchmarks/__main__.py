@@ -310,7 +310,9 @@ def tune_(
     The adapter's method `candidates` returns the candidates.
     """
     sizes = rows or [1_000, 10_000, 100_000, 1_000_000]
-    trials = tune.sweep(framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True))
+    trials = tune.sweep(
+        framework, model, sizes, seeds, threads, lambda line: console.print(line, soft_wrap=True, markup=False)
+    )
     trainings = tune.frame(framework, model, trials)
     console.print("\n".join(tune.table(trainings)), soft_wrap=True, markup=False)
     if keep:

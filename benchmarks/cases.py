@@ -30,6 +30,11 @@ class Case:
         return f"{self.framework} {self.model} {self.rows:,} rows, {self.track}"
 
     @property
+    def with_threads(self) -> str:
+        """The text of the case with its number of threads, for runs that have several."""
+        return f"{self}, {self.threads} thread{'s' * (self.threads != 1)}"
+
+    @property
     def slug(self) -> str:
         """The name of the case's folder, which is unique in a run and cannot leave the folder of the run."""
         name = f"{self.framework}-{self.model}-{self.rows}-{self.track}-t{self.threads}-s{self.seed}"
@@ -107,6 +112,10 @@ class Plan:
         The order of the frameworks rotates within a size, so that a change of the machine's speed affects all of them.
         """
         return [(case, launch) for launch in range(1, (self.launches or 1) + 1) for case in self._cases(launch)]
+
+    def required_steps(self) -> list[tuple[Case, int]]:
+        """Return the steps that run whatever their forecast: all, unless the run chooses the number of launches."""
+        return [(case, launch) for case, launch in self.steps() if self.launches or case.rows in self.rows]
 
     def _cases(self, launch: int) -> list[Case]:
         turns = itertools.product(sorted({*self.rows, *self.optional_rows}), self.tracks, self.models, self.threads)

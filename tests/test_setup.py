@@ -189,7 +189,7 @@ def test_memory_counts_in_full_if_its_shared_part_is_unknown(monkeypatch: pytest
     monkeypatch.setattr(psutil.Process, "memory_full_info", full)
     monkeypatch.setattr(process_tree, "TELLS_SHARED", True)
     member = process_tree.Member(psutil.Process())
-    member.sample()
+    member.sample_memory()
     assert member.memory_bytes > 1 << 20
 
 

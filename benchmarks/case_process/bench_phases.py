@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -119,7 +120,10 @@ def test_quality(case: Case, inputs: Inputs, warm: Pass, events: EventLog, pytes
     size = sum(path.stat().st_size for path in warm.folder.rglob("*") if path.is_file())
     first = pytestconfig.option.launch == 1
     recipe = adapter.describe(warm.model) | {"predict_one": adapter.serving}
-    events.write(ModelSaved(time.monotonic(), recipe, adapter.build() if first else {}, size))
+    build = adapter.build() if first else {}
+    # As plain JSON, because adapters may return values such as np.float64.
+    recipe, build = json.loads(json.dumps([recipe, build]))
+    events.write(ModelSaved(time.monotonic(), recipe, build, size))
     if inputs.test or first:
         events.write(Scored(time.monotonic(), _score(case, inputs.test, warm)))
     events.end([])

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.results.records import Outcome, Quality
-from benchmarks.validation import Bytes, Name, Seconds
+from benchmarks.validation import Bytes, Name, Seconds, shown
 from machine import probe
 
 FILE = "events.jsonl"
@@ -31,13 +31,14 @@ class PhaseBegan(msgspec.Struct, frozen=True, tag="phase-began"):
 
 
 class PhaseEnded(msgspec.Struct, frozen=True, tag="phase-ended"):
-    """The phase that began last has ended, with the seconds of each repeat.
+    """A phase has ended, with the seconds of each repeat.
 
     `waited_seconds` is the time that the threads of this process were ready to run but waited for a core.
     `involuntary_switches` is how often the kernel took a core from them.
     """
 
     time: Seconds
+    phase: Name
     seconds: tuple[Seconds, ...]
     waited_seconds: Seconds | None = None
     involuntary_switches: int | None = None
@@ -75,10 +76,12 @@ class EventLog:
 
     def __init__(self, folder: Path | None) -> None:
         self._file = (folder / FILE).open("ab", buffering=0) if folder else None
+        self._phase = ""
         self._waited: float | None = None
         self._switches = 0
 
     def begin(self, phase: str, cold: bool = False) -> None:
+        self._phase = phase
         self._waited, self._switches = _waited_seconds(), _involuntary_switches()
         self.write(PhaseBegan(time.monotonic(), phase, cold))
 
@@ -88,6 +91,7 @@ class EventLog:
         self.write(
             PhaseEnded(
                 ended,
+                self._phase,
                 tuple(seconds),
                 None if waited is None or self._waited is None else max(waited - self._waited, 0.0),
                 max(_involuntary_switches() - self._switches, 0),
@@ -95,7 +99,7 @@ class EventLog:
         )
 
     def fail(self, outcome: Outcome, reason: str) -> None:
-        self.write(Failed(time.monotonic(), outcome, reason))
+        self.write(Failed(time.monotonic(), outcome, shown(reason)))
 
     def write(self, event: Event) -> None:
         if self._file:

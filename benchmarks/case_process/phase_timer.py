@@ -43,7 +43,7 @@ class Timer:
 
     def repeated(self, phase: str, work: Callable[[], object], before: Callable[[], None]) -> None:
         """Time the repeats of a phase. A call that takes SHORT_CALL_S or longer is not repeated."""
-        self._run(phase, work, before, self._rounds, lambda values: max(values) >= SHORT_CALL_S[phase])
+        self._run(phase, work, before, self._rounds, lambda values: min(values) >= SHORT_CALL_S[phase])
 
     def one_flower(self, work: Callable[[], object]) -> None:
         """Time many predictions of one flower, because their slowest calls matter."""

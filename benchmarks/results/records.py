@@ -210,7 +210,7 @@ def append(folder: Path, record: Record) -> None:
         The record does not fit on the disk. The file then remains unchanged, without an incomplete record.
     """
     path = folder / FILE
-    line = (record.to_json() + "\n").encode()
+    line = (_readable(record).to_json() + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     before = os.fstat(descriptor).st_size
     try:
@@ -225,6 +225,16 @@ def append(folder: Path, record: Record) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def _readable(record: Record) -> Record:
+    """Return the record, or a failed one if a value of its recipe or build is out of bounds and could not be read."""
+    try:
+        Record.from_json(record.to_json())
+    except (ValueError, TypeError) as error:
+        reason = f"the adapter describes its model or build with a value that cannot be stored: {error}"
+        return replace(record, outcome="failed", reason=reason, recipe={}, build={})
+    return record
 
 
 def read(folder: Path) -> Iterator[Record]:

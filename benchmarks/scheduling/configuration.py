@@ -100,5 +100,6 @@ class RunConfiguration:
                 f"--memory-limit {asked} MiB: a case needs at least {SMALLEST_MEMORY_BYTES / 2**20:.0f} MiB, and this "
                 f"machine has {memory / 2**20:,.0f} MiB"
             )
-        case_data.check_room(self.plan.rows, self.plan.seed)
+        forced = self.plan.optional_rows if self.plan.launches else ()  # the others are measured only if they fit
+        case_data.check_room((*self.plan.rows, *forced), self.plan.seed)
         adapter_files.check(self.adapters, self.plan.frameworks)

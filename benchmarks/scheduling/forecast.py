@@ -53,7 +53,7 @@ def walls(folders: Iterable[Path], here: bool) -> Walls:
     for folder in folders:
         try:
             run = runs.read(folder)
-        except BadInput:
+        except (BadInput, OSError):
             continue
         if not here or (run.environment.machine and not comparability.differences(run.environment, now, "")):
             records += run.records
@@ -61,8 +61,13 @@ def walls(folders: Iterable[Path], here: bool) -> Walls:
 
 
 def forecast(case: Case, known: Walls, source: str) -> Forecast:
-    """Return the median of the same case, or the value of a line through the two nearest sizes."""
+    """Return the median of the same case, or the value of a line through the two nearest sizes.
+
+    A case that was measured only with other numbers of threads has the forecast of one of these.
+    """
     wanted = replace(case, seed=0)
+    if not any(replace(other, rows=case.rows) == wanted for other in known):  # any number of threads, then
+        known = {replace(other, threads=case.threads): seconds for other, seconds in known.items()}
     sizes = {other.rows: statistics.median(known[other]) for other in known if replace(other, rows=case.rows) == wanted}
     if case.rows in sizes:
         return Forecast(sizes[case.rows], source)
@@ -98,6 +103,7 @@ def _folders(parent: Path) -> list[Path]:
 def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     """Print the cases of a plan with their forecasts, and the forecast of the whole run."""
     by_case = forecasts(plan)
+    required = {case for case, _ in plan.required_steps()}
     launches = f"launches: {plan.launches or 'chosen by the run'}"
     threads = f"threads: {', '.join(map(str, plan.threads))}"
     table = Table(title=f"{len(by_case)} cases, {launches}, {threads}, seed: {plan.seed}")
@@ -111,22 +117,22 @@ def show(plan: Plan, time_budget_s: float | None, console: Console) -> None:
     for case, expected in by_case.items():
         seconds = "" if not expected.seconds else show_duration(expected.seconds)
         source = expected.source or "not measured yet"
-        if case.rows in plan.optional_rows and case.rows not in plan.rows:
+        if case not in required:
             source += ", optional"
         table.add_row(case.framework, case.model, f"{case.rows:,}", case.track, str(case.threads), seconds, source)
     console.print(table)
-    required = sum(
+    seconds_once = sum(
         expected.seconds + BETWEEN_CASES_S
         for case, expected in by_case.items()
-        if expected.seconds and case.rows in plan.rows
+        if expected.seconds and case in required
     )
-    total = required * (plan.launches or 1)
+    total = seconds_once * (plan.launches or 1)
     if time_budget_s is not None:
-        total = max(required, time_budget_s if plan.launches is None else min(total, time_budget_s))
+        total = max(seconds_once, time_budget_s if plan.launches is None else min(total, time_budget_s))
     unknown = sum(expected.seconds is None for expected in by_case.values())
     sources = {name for name in (HERE, ELSEWHERE) for value in by_case.values() if value.source.startswith(name)}
     origin = f" ({' and '.join(sorted(sources))})" if sources else ""
-    if plan.optional_rows:
+    if len(required) < len(by_case):
         console.print("optional: measured only if the forecast fits into the time budget")
     rest = f"; {unknown} cases have no forecast and are not included" if unknown else ""
     console.print(f"the whole run: about {show_duration(total)}{origin}{rest}", soft_wrap=True)

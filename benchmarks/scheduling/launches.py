@@ -64,7 +64,10 @@ def measured(records: Iterable[Record]) -> dict[Case, Measured]:
     for case, launches in by_case.items():
         if any(record.outcome != "ok" or (record.quality and not record.quality.reached_target) for record in launches):
             continue
-        trains = [record.phases["train"] for record in launches]
+        trains = [record.phases["train"] for record in launches if "train" in record.phases]
+        trains = [phase for phase in trains if phase.seconds and min(phase.seconds) > 0]
+        if not trains:
+            continue
         usable = counted(trains)
         known[case] = Measured(
             tuple(median(phase.seconds) for phase in usable),
@@ -83,7 +86,9 @@ def next_case(known: Mapping[Case, Measured], seconds_left: float) -> Case | Non
     for case, state in known.items():
         if state.count >= MOST_LAUNCHES or state.wall_seconds > seconds_left:
             continue
-        if state.flagged and state.count < MOST_DISTURBED_LAUNCHES:
+        if state.flagged:
+            if state.count >= MOST_DISTURBED_LAUNCHES:
+                continue
             group = 1
         elif case in doubtful:
             group = 2

@@ -36,11 +36,13 @@ class TimeLeft:
     def __init__(self, configuration: RunConfiguration) -> None:
         self._configuration = configuration
         self._forecasts = forecast.forecasts(configuration.plan)
-        self._open = [step for step in configuration.plan.steps() if step[0].rows in configuration.plan.rows]
+        self._open = configuration.plan.required_steps()
+        self._done: list[Record] = []
         self._ratios: list[float] = []
         self._began = time.monotonic()
 
     def ended(self, record: Record) -> None:
+        self._done.append(record)
         if (record.case, record.launch) in self._open:
             self._open.remove((record.case, record.launch))
         expected = self._forecasts[record.case].seconds if record.case in self._forecasts else None
@@ -48,17 +50,22 @@ class TimeLeft:
             self._ratios.append(record.wall_seconds / expected)
 
     def seconds(self) -> float | None:
-        """Return the forecast in seconds, or None if most open cases have no forecast."""
-        known = [seconds for case, _ in self._open if (seconds := self._forecasts[case].seconds) is not None]
-        if len(known) < len(self._open) / 2:
-            return None
+        """Return the forecast in seconds, or None if most open cases have no forecast and there is no time budget."""
         scale = statistics.median(self._ratios) if self._ratios else 1.0
-        typical = statistics.fmean(known) if known else 0.0
-        required = len(self._open) * (scale * typical + forecast.BETWEEN_CASES_S)
+        walls = forecast.walls_of(self._done)
+        known = []
+        for case, _ in self._open:
+            earlier = self._forecasts[case].seconds
+            seconds = forecast.forecast(case, walls, "this run").seconds if earlier is None else scale * earlier
+            if seconds is not None:
+                known.append(seconds + forecast.BETWEEN_CASES_S)
         budget = self._configuration.time_budget_s
-        if budget is None:
+        left = None if budget is None else max(budget - (time.monotonic() - self._began), 0.0)
+        if len(known) < len(self._open) / 2:
+            return left
+        required = len(self._open) * statistics.fmean(known) if known else 0.0
+        if left is None:
             return required
-        left = max(budget - (time.monotonic() - self._began), 0.0)
         return max(required, left) if self._configuration.plan.launches is None else min(required, left)
 
 
@@ -75,7 +82,8 @@ class Terminal(runner.Watcher):
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
         )
-        required = [step for step in configuration.plan.steps() if step[0].rows in configuration.plan.rows]
+        required = configuration.plan.required_steps()
+        self._several_threads = len(configuration.plan.threads) > 1
         self._total, self._ended = len(required), sum(step in done for step in required)
         self._task = self._bar.add_task("starting", total=self._total, completed=self._ended, left="")
         self._about = "at most" if configuration.plan.launches is None else "about"
@@ -90,12 +98,16 @@ class Terminal(runner.Watcher):
             yield
 
     def started(self, case: Case, launch: int) -> None:
-        self._case, self._phase = f"{case}, launch {launch}", ""
+        self._case, self._phase = f"{self._name(case)}, launch {launch}", "starting"
+        self._since = time.monotonic()
+
+    def _name(self, case: Case) -> str:
+        return case.with_threads if self._several_threads else str(case)
 
     def phase(self, name: str | None) -> None:
         now = time.monotonic()
-        if name and name != self._phase:
-            self._phase, self._since = name, now
+        if (name or "starting") != self._phase and (name or self._phase == "probe"):
+            self._phase, self._since = name or "starting", now
         self._bar.update(self._task, description=f"{self._case}: {self._phase} {now - self._since:.0f} s")
 
     def ended(self, record: Record) -> None:
@@ -104,11 +116,12 @@ class Terminal(runner.Watcher):
         left = self._time_left.seconds()
         time_left = f"{self._about} {show_duration(left)} left" if left else ""
         self._bar.update(self._task, completed=self._ended, left=time_left)
-        line = describe(record)
-        if line in self._printed:  # an unavailable framework has the same line for all its cases
-            return
-        self._printed.add(line)
-        if not self._console.is_terminal:
+        line = describe(record, self._name(record.case))
+        if record.outcome in ("unavailable", "unsupported"):  # the same line for all cases of a framework
+            if line in self._printed:
+                return
+            self._printed.add(line)
+        if not self._console.is_terminal or self._console.is_dumb_terminal:
             further = self._ended - self._total  # optional sizes and further launches
             counter = f"[{self._ended}/{self._total}]" if further <= 0 else f"[+{further}]"
             line = f"{escape(counter)} {line}" + (f" · {time_left}" if time_left else "")
@@ -118,15 +131,15 @@ class Terminal(runner.Watcher):
         self._console.print(line, soft_wrap=True, markup=False)
 
 
-def describe(record: Record) -> str:
-    """Return one line of Rich markup about an ended launch."""
+def describe(record: Record, name: str) -> str:
+    """Return one line of Rich markup about an ended launch. `name` is the text of its case."""
     case, reason = record.case, escape(shown(record.reason or ""))
     outcome = f"[{COLOURS.get(record.outcome, 'red')}]{record.outcome:13}[/]"
     if record.outcome == "unavailable":
         return f"{outcome} {case.framework}: {reason}"
     if record.outcome == "unsupported":
         return f"{outcome} {case.framework} {case.model}: {reason}"
-    text = f"{outcome} {case!s:45} {record.launch}"
+    text = f"{outcome} {escape(name):45} {record.launch}"
     if record.outcome != "ok":
         return text + (f" in {record.phase}: " if record.phase else " ") + reason
     text += f" train {show_seconds(statistics.median(record.phases['train'].seconds))}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import subprocess
@@ -105,9 +106,8 @@ class _Run:
     def _steps(self) -> Iterator[tuple[Case, int]]:
         """Yield the next launch: first the required ones, then the optional sizes, then cases with unclear results."""
         plan = self._configuration.plan
-        for case, launch in plan.steps():
-            required = case.rows in plan.rows or plan.launches is not None
-            is_open = required and (case, launch) not in self._done
+        for case, launch in plan.required_steps():
+            is_open = (case, launch) not in self._done
             if is_open and (launch == 1 or self._fits(self._done[case, 1].wall_seconds or 0.0)):
                 yield case, launch
         if plan.launches is None:
@@ -121,20 +121,39 @@ class _Run:
         cases = [case for case, launch in plan.steps() if case.rows not in plan.rows and (case, 1) not in self._done]
         seconds = {case: self._forecast(case) for case in cases}
         for case in sorted(cases, key=lambda case: seconds[case]):
-            if self._fits(seconds[case], OPTIONAL_SHARE):
+            if not seconds[case]:
                 yield case, 1
+            elif self._fits(seconds[case], OPTIONAL_SHARE):
+                try:
+                    self._prepare(case)
+                except BadInput as error:  # for example, no disk space
+                    self._watcher.message(f"{case} is not measured: {error}")
+                else:
+                    yield case, 1
 
     def _further_steps(self) -> Iterator[tuple[Case, int]]:
         """Yield further launches of cases whose result is not clear, while there is time."""
-        while case := launches.next_case(launches.measured(self._done.values()), self._seconds_left()):
+        available = {name for name, reason in self._missing.items() if not reason}
+        while case := launches.next_case(
+            launches.measured(record for record in self._done.values() if record.case.framework in available),
+            self._seconds_left(),
+        ):
             yield case, 1 + max(launch for other, launch in self._done if other == case)
 
     def _forecast(self, case: Case) -> float:
         """Return the forecast of a launch in seconds, from smaller sizes of this run, or 0 if it will not start."""
-        if self._missing[case.framework] or inferred_from(case, self._done.values()):
+        if self._missing[case.framework] or self._inferred_from(case):
             return 0.0
         walls = forecast.walls_of(self._done.values())
-        return forecast.forecast(case, walls, "this run").seconds or 0.0
+        return forecast.forecast(case, walls, "this run").seconds or math.inf
+
+    def _inferred_from(self, case: Case) -> Record | None:
+        """Return the record because of which a case is skipped, or None. A case that has succeeded is not skipped."""
+        if not self._configuration.skip or any(
+            record.case == case and record.outcome == "ok" for record in self._done.values()
+        ):
+            return None
+        return inferred_from(case, self._done.values())
 
     def _fits(self, seconds: float, share: float = 1.0) -> bool:
         budget = self._configuration.time_budget_s
@@ -147,7 +166,7 @@ class _Run:
         self._watcher.started(case, launch)
         if reason := self._missing[case.framework]:
             record = Record(self._folder.name, case, "unavailable", launch, reason=reason)
-        elif self._configuration.skip and (smaller := inferred_from(case, self._done.values())):
+        elif smaller := self._inferred_from(case):
             reason = f"inferred, not measured: {smaller.case.rows:,} rows already ended in {smaller.outcome}"
             record = Record(self._folder.name, case, "skipped", launch, reason=reason, inferred_from=smaller.case)
         else:
@@ -157,12 +176,15 @@ class _Run:
         self._done[case, launch] = record
         self._watcher.ended(record)
 
-    def _measure(self, case: Case, launch: int) -> Record:
+    def _prepare(self, case: Case) -> None:
         if case.rows not in self._prepared:
             self._watcher.phase("data")
             for line in prepare(case.rows, case.seed):
                 self._watcher.message(line)
             self._prepared.add(case.rows)
+
+    def _measure(self, case: Case, launch: int) -> Record:
+        self._prepare(case)
         self._watcher.phase("probe")
         seconds = speed_probe()
         disk = Disk(self._folder)
@@ -175,20 +197,23 @@ class _Run:
             launch,
             disk.watched(self._watcher.phase),
         )
-        if record.outcome == "failed":
-            disk.check()
+        disk.check()  # a full disk may have lost events of any case
         return replace(record, probe_seconds=seconds)
 
     def _report_left_out(self) -> None:
-        left_out = [step for step in self._configuration.plan.steps() if step not in self._done]
-        if not left_out:
-            return
-        cases = dict.fromkeys(str(case) for case, launch in left_out if launch == 1)
-        what = f"{len(cases)} cases ({'; '.join(cases)})" if cases else f"{len(left_out)} further launches"
-        self._watcher.message(
-            f"not measured, because they do not fit into the time budget of {self._configuration.time_budget_s:g} s: "
-            f"{what}. Add them with ./nox -s benchmark -- {self._configuration.resume_options(self._folder)}"
-        )
+        plan = self._configuration.plan
+        left_out = [step for step in plan.steps() if step not in self._done]
+        if cases := [case for case, _ in left_out if case.rows not in plan.rows and plan.launches is None]:
+            self._watcher.message(
+                f"not measured, because the forecast does not fit into the time budget: {'; '.join(map(str, cases))}. "
+                f"Measure them with ./nox -s benchmark -- --rows {cases[0].rows}"
+            )
+        elif left_out:
+            self._watcher.message(
+                f"{len(left_out)} further launches were left out, because the time budget of "
+                f"{self._configuration.time_budget_s:g} s is used up; add them with "
+                f"./nox -s benchmark -- {self._configuration.resume_options(self._folder)}"
+            )
 
 
 def prepare(rows: int, seed: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,9 @@ TELLS_SHARED = Path("/proc/self/smaps_rollup").exists()
 
 PRESSURE = Path("/proc/pressure/cpu")
 """Linux's pressure stall information: how long any process has waited for a core."""
+
+PROC_STAT = Path("/proc/stat")
+TICKS_PER_SECOND = probe(lambda: os.sysconf("SC_CLK_TCK")) or 100
 
 GRACE_S = 0.7
 """Seconds between TERM and KILL. With the searches before and after, a tree ends within 2 s."""
@@ -80,16 +84,20 @@ class Member:
     is_jvm: bool = False
     query: Rationed = field(default_factory=Rationed)
 
-    def sample(self) -> None:
-        """Update CPU time and memory, as proportional set size: a page that n processes share counts 1/n in each.
+    def sample_cpu(self) -> None:
+        """Update the CPU time. An ended process keeps the time that was last seen."""
+        with contextlib.suppress(psutil.Error, OSError, ValueError):
+            cpu = self.process.cpu_times()
+            self.cpu_seconds = max(cpu.user + cpu.system, self.cpu_seconds)
 
-        The kernel takes long to compute that size for a large process. The shared part is therefore updated rarely,
+    def sample_memory(self) -> None:
+        """Update the proportional set size: a page that n processes share counts 1/n in each.
+
+        The kernel needs long to compute that size for a large process. The shared part is therefore updated rarely,
         and the resident size each time.
         """
         self.memory_bytes = 0
         with contextlib.suppress(psutil.Error, OSError, ValueError), self.process.oneshot():
-            cpu = self.process.cpu_times()
-            self.cpu_seconds = cpu.user + cpu.system
             self.is_jvm = self.process.name() == "java"
             resident = self.process.memory_info().rss
             # Every page counts in full if the system refuses the proportional size or returns 0.
@@ -123,14 +131,19 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(pr_set_child_subreaper, 1, 0, 0, 0)
 
 
-def busy_seconds(cores: Sequence[int]) -> float:
-    """Return the CPU seconds that these cores have worked since boot, including the steal time of a hypervisor."""
-    times = psutil.cpu_times(percpu=True)
-    known = [times[core] for core in cores if core < len(times)]
-    return sum(
-        core.user + core.system + core.nice + core.irq + core.softirq + core.steal  # psutil counts guests in `user`
-        for core in known
-    )
+def busy_seconds(cores: Sequence[int]) -> float | None:
+    """Return the CPU seconds that these cores have worked since boot, including the steal time of a hypervisor.
+
+    Return None if the system does not report one of them. psutil drops the numbers of the cores, which have gaps if a
+    core is switched off.
+    """
+    lines = probe(lambda: PROC_STAT.read_text().splitlines()) or []
+    ticks = {line.split()[0]: [int(value) for value in line.split()[1:9]] for line in lines if line.startswith("cpu")}
+    busy = [ticks.get(f"cpu{core}") for core in cores]
+    if None in busy:
+        return None
+    # The fields are user, nice, system, idle, iowait, irq, softirq and steal.
+    return sum(sum(core) - core[3] - core[4] for core in busy if core) / TICKS_PER_SECOND
 
 
 def pressure_seconds() -> float:
@@ -165,7 +178,11 @@ class Tree:
         self._rationed(self._search)
         members = self._members.values()
         for member in members:
-            member.sample()
+            member.sample_cpu()
+        # Right after the CPU times of the tree, because the work between the two looks like that of other programs.
+        busy = busy_seconds(self._cores) if self._cores else None
+        for member in members:
+            member.sample_memory()
         jvms = [member for member in members if member.is_jvm]
         return Sample(
             moment,
@@ -174,7 +191,7 @@ class Tree:
             sum(member.memory_bytes for member in jvms),
             sum(member.cpu_seconds for member in jvms),
             self._gpu.memory_bytes() if self._gpu else 0,
-            (probe(lambda: busy_seconds(self._cores or ())) or 0.0) if self._cores else 0.0,
+            busy or 0.0,
             time.process_time(),
             pressure_seconds(),
         )

@@ -21,7 +21,7 @@ from benchmarks.results.records import Outcome, Record
 from benchmarks.supervision.enforce_limits import exceeded
 from benchmarks.supervision.process_tree import Gpu, Tree, adopt_orphans
 from benchmarks.supervision.timeline import SAMPLE_S, Timeline
-from machine import ROOT, bound_cores, probe, thread_variables
+from machine import ROOT, bound_cores, pin, probe, thread_variables
 
 
 def command(case: Case, limits: Limits, folder: Path, launch: int = 1) -> list[str]:
@@ -84,7 +84,7 @@ def run(
             cwd=ROOT,
             env=environment,
             # The child exits with this process: the kernel kills it, or it sees that this pipe is closed.
-            preexec_fn=exit_with_parent.preexec(),
+            preexec_fn=_before_exec(case.threads),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -159,6 +159,21 @@ def conclude(
         return "failed", timeline.phase, f"another program killed the process with signal 9 (log: {log})"
     how = f"signal {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exit code {exit_code}"
     return "failed", timeline.phase, f"the process ended early with {how} (log: {log})"
+
+
+def _before_exec(threads: int) -> Callable[[], None]:
+    """Return what the child does before it becomes the case: bind it to its cores, and let it exit with this process.
+
+    Bound so early, all threads of its libraries stay on these cores.
+    """
+    exit_with_this_process = exit_with_parent.preexec()
+
+    def prepare() -> None:
+        pin(threads)
+        if exit_with_this_process:
+            exit_with_this_process()
+
+    return prepare
 
 
 def _kernel_kills() -> int:

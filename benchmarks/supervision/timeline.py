@@ -67,7 +67,7 @@ class Timeline:
             case PhaseBegan():
                 self.calls.append(Call(event.phase, event.cold, event.time))
             case PhaseEnded():
-                if self.phase is None:  # the line of its beginning is incomplete
+                if self.phase != event.phase:  # the line of its beginning is incomplete
                     return
                 call = self.calls[-1]
                 call.ended, call.seconds = event.time, event.seconds
@@ -98,17 +98,19 @@ class Timeline:
             phases[call.phase] = Phase(
                 seconds=call.seconds,
                 warmup_seconds=cold.get(call.phase, ()),
-                cpu_seconds=end.cpu_seconds - begin.cpu_seconds,
+                cpu_seconds=max(end.cpu_seconds - begin.cpu_seconds, 0.0),
                 span_seconds=call.ended - call.began,
                 peak_memory_bytes=peak.memory_bytes,
-                jvm_cpu_seconds=end.jvm_cpu_seconds - begin.jvm_cpu_seconds,
+                jvm_cpu_seconds=max(end.jvm_cpu_seconds - begin.jvm_cpu_seconds, 0.0),
                 jvm_memory_bytes=peak.jvm_memory_bytes,
                 gpu_memory_bytes=peak.gpu_memory_bytes,
                 began_seconds=max(call.began - began, 0.0),
                 others_share=self._others_share(call.began, call.ended),
                 waited_seconds=call.waited_seconds,
                 involuntary_switches=call.involuntary_switches,
-                pressure_seconds=max(end.pressure_seconds - begin.pressure_seconds, 0.0),
+                pressure_seconds=max(end.pressure_seconds - begin.pressure_seconds, 0.0)
+                if end.pressure_seconds
+                else None,
             )
         return phases
 
@@ -160,7 +162,7 @@ class Timeline:
         if after == len(self.samples):
             return self.samples[-1] if self.samples else Sample(moment)
         right = self.samples[after]
-        left = self.samples[after - 1] if after else Sample(right.time - SAMPLE_S)
+        left = self.samples[after - 1] if after else _before(right)
         share = max(0.0, (moment - left.time) / (right.time - left.time))
         values = [a + share * (b - a) for a, b in zip(astuple(left), astuple(right), strict=True)]
         return Sample(*(round(value) if kind == "int" else value for kind, value in zip(_KINDS, values, strict=True)))
@@ -170,6 +172,16 @@ class Timeline:
         times = [sample.time for sample in self.samples]
         near = self.samples[max(bisect.bisect(times, began) - 1, 0) : bisect.bisect(times, ended) + 1]
         return max(near, key=lambda sample: sample.memory_bytes, default=Sample(began))
+
+
+def _before(first: Sample) -> Sample:
+    """Return a sample before the first one, when the tree did not exist. Counters since boot keep their values."""
+    return Sample(
+        first.time - SAMPLE_S,
+        busy_seconds=first.busy_seconds,
+        supervisor_cpu_seconds=first.supervisor_cpu_seconds,
+        pressure_seconds=first.pressure_seconds,
+    )
 
 
 _KINDS = [field.type for field in Sample.__dataclass_fields__.values()]

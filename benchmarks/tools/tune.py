@@ -21,6 +21,7 @@ import pandas as pd
 
 from adapters import registry
 from adapters.base import MODELS, Adapter, Recipe, Resources
+from adapters.errors import first_line
 from benchmarks import case_data
 from benchmarks.cases import Case
 from benchmarks.quality_gate import Gate
@@ -103,7 +104,7 @@ def _sweep_size(adapter: Adapter[Any, Any], case: Case, seeds: int, report: Call
                 seconds = time.perf_counter() - began
                 probabilities = adapter.predict_proba(trained, test)
             except Exception as error:
-                trial.error = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120]}"
+                trial.error = first_line(error)[:120]
                 report(f"{what}: {trial.error}")
                 continue
             if seed >= 0:
