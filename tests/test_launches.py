@@ -11,7 +11,7 @@ import pytest
 from adapters import registry
 from benchmarks.cases import Case
 from benchmarks.results.records import Phase, Quality, Record
-from benchmarks.scheduling.launches import MOST_LAUNCHES, Measured, measured, next_case
+from benchmarks.scheduling.launches import MOST_DISTURBED_LAUNCHES, MOST_LAUNCHES, Measured, measured, next_case
 
 FRAMEWORKS = [name for name in registry.FRAMEWORKS if not name.endswith("-gpu") and name != "baseline"]
 TRIES = 200
@@ -134,6 +134,17 @@ def test_only_cases_that_count_get_further_launches(outcome: str) -> None:
     good = Record("a run", FAST, "ok", phases=train, wall_seconds=4.0)
     below = Record("a run", Case("h2o", "mlp", 10_000), "ok", phases=train, quality=missed)
     assert measured([failed, good, below]) == {FAST: Measured((1.0,), 3, 1, 4.0)}
+
+
+def test_a_case_that_is_always_disturbed_gets_a_limited_number_of_launches() -> None:
+    launches = (0.1,) * MOST_DISTURBED_LAUNCHES
+    assert next_case({FAST: one(*launches[1:], flagged=True)}, math.inf) == FAST
+    assert next_case({FAST: one(*launches, flagged=True), SLOW: one(*launches, flagged=True)}, math.inf) is None
+
+
+def test_a_record_without_training_times_gets_no_further_launch() -> None:
+    for phases in ({}, {"train": Phase(())}, {"train": Phase((0.0,))}):
+        assert measured([Record("a run", FAST, "ok", phases=phases)]) == {}
 
 
 def test_flagged_launches_count_only_if_there_are_no_others() -> None:

@@ -161,3 +161,20 @@ def test_a_case_is_inferred_from_a_smaller_size_that_ran_out_of_time() -> None:
     assert inferred_from(Case("spark", "mlp", 10_000, "tuned", 2, 0), [timeout]) is None
     flowers = replace(timeout, case=replace(timeout.case, rows=150))
     assert inferred_from(larger, [flowers]) is None
+
+
+@pytest.mark.parametrize("value", [2**64, "x" * 100_001, [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]])
+def test_a_description_that_could_not_be_read_back_makes_a_failed_record(tmp_path: Path, value: object) -> None:
+    records.append(tmp_path, replace(OK, recipe={"seed": value}))
+    (record,) = records.read(tmp_path)
+    assert (record.outcome, record.recipe, record.phases) == ("failed", {}, OK.phases)
+    assert (record.reason or "").startswith(
+        "the adapter describes its model or build with a value that cannot be stored"
+    )
+
+
+def test_all_launches_are_required_unless_the_run_chooses_their_number() -> None:
+    chosen = plan(PROFILES["quick"], frameworks=("spark",), models=("mlp",))
+    assert [case.rows for case, _ in chosen.required_steps()] == [150, 10_000, 100_000, 1_000_000]
+    forced = plan(PROFILES["quick"], frameworks=("spark",), models=("mlp",), launches=1)
+    assert [case.rows for case, _ in forced.required_steps()] == [150, 10_000, 100_000, 1_000_000, 10_000_000]
