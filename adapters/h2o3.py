@@ -89,7 +89,8 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
             return Recipe(model, "glm" if model == "logistic" else "deeplearning")
         if model == "logistic":
             # Without a penalty, IRLSM stops after two iterations, far from the optimum.
-            return Recipe(model, "glm", max_iterations=20, options={"solver": "L_BFGS", "lambda_": 0, "alpha": 0})
+            options = {"solver": "L_BFGS", "lambda_": 0, "alpha": 0, "objective_epsilon": 1e-3}
+            return Recipe(model, "glm", options=options)
         once: dict[str, Any] = {"score_interval": 1e9, "overwrite_with_best_model": False}  # score once, at the end
         if rows < 1_000:
             # One thread processes all rows in a single iteration. More epochs would overfit.
@@ -110,8 +111,8 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
         own = self.recipe(model, rows)
         if model == "logistic":
             return [
-                *(replace(own, max_iterations=most) for most in (10, 15, 30, None)),
-                *(_with(own, objective_epsilon=epsilon) for epsilon in (1e-3, 1e-4, 1e-5)),
+                *(replace(own, max_iterations=most) for most in (10, 15, 20)),
+                *(_with(own, objective_epsilon=epsilon) for epsilon in (1e-2, 1e-4, 1e-5)),
                 *(_with(own, solver=solver) for solver in ("IRLSM", "COORDINATE_DESCENT")),
             ]
         if model == "deep":

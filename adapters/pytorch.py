@@ -130,8 +130,8 @@ class PyTorch(Adapter[Table, Net]):
         if self.track == "default":
             return Recipe(model, "DataLoader", batch_size=64, epochs=5, learning_rate=1e-3)
         if model == "logistic":
-            return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
-        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
+            return Recipe(model, "Newton", tolerance=1e-3, sample_rows=1 << 14)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows, large_steps=500)
         rate = 0.2 if model == "mlp" else 0.003
         return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 

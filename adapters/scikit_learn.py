@@ -74,7 +74,7 @@ class ScikitLearn(Adapter[Table, Model]):
             return Recipe(model, "fit")
         if model == "logistic" and rows <= LARGEST_FULL_BATCH:
             return Recipe(model, "newton-cholesky", tolerance=1e-4, sample_rows=20_000)
-        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows, large_steps=800)
         rate = {"logistic": 0.1, "mlp": 0.1, "deep": 0.003}[model]
         return Recipe(model, "fit by blocks", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 

@@ -119,8 +119,8 @@ class TensorFlow(Adapter[Table, Model]):
         if self.track == "default":
             return Recipe(model, "fit", epochs=5)
         if model == "logistic":
-            return Recipe(model, "Newton", tolerance=1e-4, sample_rows=1 << 14)
-        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows)
+            return Recipe(model, "Newton", tolerance=1e-3, sample_rows=1 << 14)
+        plan = schedule(model, rows, 800, 2) if model == "deep" else schedule(model, rows, large_steps=800)
         rate = {"mlp": 0.2, "deep": 0.003}[model]
         return Recipe(model, "Adam", batch_size=plan.batch_size, epochs=plan.epochs, learning_rate=rate)
 
