@@ -21,6 +21,10 @@ from machine import ROOT
 Command = Callable[..., subprocess.CompletedProcess[str]]
 TrainedModel = Callable[..., Path]
 
+IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+for variable in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[variable]  # pytest-benchmark would measure nothing in the cases that the tests start
+
 
 def missing(framework: str) -> str | None:
     """Return why a framework cannot be tested here. In CI, every CPU framework must be installed."""
@@ -62,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
     """Return a folder that all processes of this test run share, because pytest-xdist gives each its own."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder = (base.parent if IN_WORKER else base) / name
     folder.mkdir(exist_ok=True)
     return folder
 

@@ -222,7 +222,7 @@ def test_list_marks_the_optional_sizes(command: Command) -> None:
     done = command("benchmarks", "list", "--framework", "baseline", "--model", "mlp")
     assert done.returncode == 0
     assert [line for line in done.stdout.splitlines() if ", optional" in line and "10,000,000" in line]
-    assert "optional: measured if the forecast fits into the time budget" in done.stdout
+    assert "optional: measured only if the forecast fits into the time budget" in done.stdout
 
 
 def test_describe_shows_the_content_of_a_dataset(command: Command, tmp_path: Path) -> None:

@@ -50,7 +50,11 @@ def test_a_forecast_is_the_median_of_the_same_case_or_lies_on_a_line_through_the
 def test_a_case_that_was_never_run_has_no_forecast(run: Path) -> None:
     known = walls([run], here=True)
     assert forecast(Case("h2o", "mlp", 1_000, "tuned", 2), known, HERE).seconds is None
-    assert forecast(Case("spark", "mlp", 1_000, "tuned", 1), known, HERE).seconds is None
+    assert forecast(Case("spark", "logistic", 1_000, "tuned", 2), known, HERE).seconds is None
+
+
+def test_a_case_with_other_threads_has_the_forecast_of_the_threads_that_were_measured(run: Path) -> None:
+    assert forecast(Case("spark", "mlp", 1_000, "tuned", 1), walls([run], here=True), HERE).seconds == 10.0
 
 
 def test_runs_of_another_machine_do_not_count_as_measured_here(run: Path) -> None:

@@ -142,11 +142,13 @@ def describe(record: Record, name: str) -> str:
     text = f"{outcome} {escape(name):45} {record.launch}"
     if record.outcome != "ok":
         return text + (f" in {record.phase}: " if record.phase else " ") + reason
-    text += f" train {show_seconds(statistics.median(record.phases['train'].seconds))}"
+    train = record.phases.get("train")
+    if train and train.seconds:
+        text += f" train {show_seconds(statistics.median(train.seconds))}"
     if (quality := record.quality) is not None:
         text += f", accuracy {quality.accuracy:.4f}"
         if not quality.reached_target:
             text += f", below target: {shortfall([quality])}"
-    if record.phases["train"].flagged:
-        text += f", flagged: other programs took {record.phases['train'].others_share:.0%} of its cores"
+    if train and train.flagged:
+        text += f", flagged: other programs took {train.others_share:.0%} of its cores"
     return text
