@@ -103,7 +103,7 @@ def test_a_notebook_runs_from_a_clean_kernel(copy, name):
         assert float(re.search(r"(\d\.\d+) of the flowers", words)[1]) >= 0.95  # type: ignore[index]
     if name.endswith("solution2"):
         assert " passed" in words and re.search(r"report: .*report\.html", words)
-        assert re.search(r"^ok +nearest-centroid logistic 10,000 rows", words, re.MULTILINE)
+        assert re.search(r"^\[\d/\d\] ok +nearest-centroid logistic 10,000 rows", words, re.MULTILINE)
 
 
 def gaps(notebook) -> list[int]:
