@@ -288,7 +288,7 @@ def test_after_the_time_budget_every_case_has_one_launch_and_resume_adds_the_oth
     done = command("benchmarks", "run", *words, "--output", folder)
     assert done.returncode == 0, done.stderr
     assert [record.launch for record in records.read(folder)] == [1, 1]
-    assert "do not fit into the time budget of 1 s: 4 further launches. Add them with" in done.stdout
+    assert "4 further launches were left out, because the time budget of 1 s is used up; add them with" in done.stdout
     planned = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps(planned | {"time_budget_s": None}))
     assert command("benchmarks", "run", "--resume", folder).returncode == 0

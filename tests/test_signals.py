@@ -130,7 +130,7 @@ def interrupt(folder: Path, framework: str, number: signal.Signals) -> None:
         log = {"h2o": "*/h2o.log", "spark": "*/spark.log"}.get(framework, "*")
         while not any(temporary.glob(log)):
             assert process.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.001)  # a training of the baseline is short
         os.killpg(process.pid, number)
         os.killpg(process.pid, number)
         _, errors = process.communicate(timeout=120)
