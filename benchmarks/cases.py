@@ -82,7 +82,7 @@ PROFILES = {
         ("logistic", "mlp"),
         (150, 10_000, 100_000, 1_000_000),
         ("tuned",),
-        time_budget_s=450.0,
+        time_budget_s=500.0,
         optional_rows=(10_000_000,),
     ),
     "full": Profile(MODELS, (150, 1_000, 10_000, 100_000, 1_000_000, 10_000_000), TRACKS, 3, single_thread=True),

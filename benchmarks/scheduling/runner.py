@@ -33,7 +33,7 @@ LEAST_FREE = 2**20
 INFERRED = ("timeout", "out-of-memory")
 """Outcomes that a larger size is assumed to have, too."""
 
-OPTIONAL_SHARE = 0.85
+OPTIONAL_SHARE = 0.95
 """Optional sizes may use this share of the time budget. The rest is for further launches."""
 
 
