@@ -142,7 +142,7 @@ class H2O(Adapter[h2o.H2OFrame, H2OEstimator]):
             start = _he(HIDDEN[recipe.model], seed) if settings.get("initial_weights") == "He" else {}
             estimator = H2ODeepLearningEstimator(hidden=list(HIDDEN[recipe.model]), seed=seed, **(settings | start))
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Reached maximum number of iterations")  # as the recipe says
+            warnings.filterwarnings("ignore", "Reached maximum number of iterations")  # if the recipe sets it
             estimator.train(x=list(FEATURES), y="species", training_frame=table)
         for frame in itertools.chain(*start.values()):  # the model has copied them
             h2o.remove(frame)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from adapters import registry
 from adapters.base import MODELS, TRACKS
+from benchmarks.units import show_threads
 from benchmarks.validation import Bytes, Count, Limit, Name, Rows, Seed
 
 LARGEST_WARMUP = 100_000
@@ -32,7 +33,7 @@ class Case:
     @property
     def with_threads(self) -> str:
         """The text of the case with its number of threads, for runs that have several."""
-        return f"{self}, {self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self}, {show_threads(self.threads)}"
 
     @property
     def slug(self) -> str:

@@ -46,6 +46,11 @@ def show_rows(value: int) -> str:
     return f"{significant(value / 1e6, 4)} M" if 1_000_000 <= value < 1e10 else f"{value:,}"
 
 
+def show_threads(number: int) -> str:
+    """Return "1 thread" or "2 threads"."""
+    return f"{number} thread{'s' * (number != 1)}"
+
+
 def show_share(value: float, digits: int = 4) -> str:
     """Return an accuracy as text such as 0.9817."""
     return significant(value, digits)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.results.runs import Run
-from benchmarks.units import show_memory, show_rows, show_seconds, show_throughput
-from reports.results import Result, median, results, show_threads
+from benchmarks.units import show_memory, show_rows, show_seconds, show_threads, show_throughput
+from reports.results import Result, median, results
 from reports.styles import ordered
 from reports.verdict import FLOWERS, is_on_gpu, sentence
 

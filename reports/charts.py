@@ -17,8 +17,8 @@ import altair as alt
 import numpy as np
 
 from benchmarks.results.runs import Run
-from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_throughput
-from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate, show_threads
+from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_threads, show_throughput
+from reports.results import DRIFT, Probe, Result, median, moved, probes, results, show_estimate
 from reports.scaling import REACH, Law
 from reports.styles import Legend, Style, of_run, ordered
 from reports.verdict import FLOWERS, Contender, default_question, sentence

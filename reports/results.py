@@ -14,7 +14,7 @@ from benchmarks import quality_gate, statistics
 from benchmarks.cases import Case
 from benchmarks.results.records import Memory, Phase, Record, counted
 from benchmarks.statistics import Estimate
-from benchmarks.units import show_seconds, significant
+from benchmarks.units import show_seconds, show_threads, significant
 
 MEMORY_PHASES = ("load", "train", "predict")
 SHORTEST_SPAN_S = 1.0
@@ -205,11 +205,6 @@ def have_several_threads(records: Iterable[Record]) -> bool:
     return len({record.case.threads for record in records}) > 1
 
 
-def show_threads(number: int) -> str:
-    """Return "1 thread" or "2 threads"."""
-    return f"{number} thread{'s' * (number != 1)}"
-
-
 def name_of(case: Case, several_threads: bool) -> str:
     """Return the framework of a case, with its number of threads if the run has several."""
     return f"{case.framework}, {show_threads(case.threads)}" if several_threads else case.framework
@@ -217,7 +212,7 @@ def name_of(case: Case, several_threads: bool) -> str:
 
 def title_of(case: Case, several_threads: bool) -> str:
     """Return a case as text, with its number of threads if the run has several."""
-    return f"{case}, {show_threads(case.threads)}" if several_threads else str(case)
+    return case.with_threads if several_threads else str(case)
 
 
 def standings(found: Iterable[Result]) -> dict[Case, str]:

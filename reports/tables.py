@@ -12,17 +12,9 @@ from benchmarks.cases import Case
 from benchmarks.results.environment import InstallCost
 from benchmarks.results.records import Harness, Memory, Record
 from benchmarks.results.runs import Run
-from benchmarks.units import show_memory, show_rows, show_seconds, show_share
+from benchmarks.units import show_memory, show_rows, show_seconds, show_share, show_threads
 from reports.discussion import Crossing, round_rows, show_crossing
-from reports.results import (
-    Result,
-    have_several_threads,
-    median,
-    show_estimate,
-    show_threads,
-    standings,
-    title_of,
-)
+from reports.results import Result, have_several_threads, median, show_estimate, standings, title_of
 from reports.scaling import REACH, Law
 from reports.styles import ordered
 from reports.verdict import SECONDS, Contender, sentence

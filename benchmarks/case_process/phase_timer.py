@@ -32,9 +32,9 @@ class Timer:
         self._time_limit_s = time_limit_s
         self._rounds = rounds
 
-    def once(self, phase: str, work: Callable[[], object], before: Callable[[], None] = lambda: None) -> None:
+    def once(self, phase: str, work: Callable[[], object]) -> None:
         """Time a single call, which may include first-time costs."""
-        self._run(phase, work, before, 1, lambda values: False)
+        self._run(phase, work, lambda: None, 1, lambda values: False)
 
     def cold(self, phase: str, work: Callable[[], object], before: Callable[[], None]) -> None:
         """Time the first call of a phase, on other data than the measured calls."""

@@ -115,9 +115,8 @@ def show(comparisons: Comparisons, console: Console) -> None:
         table.add_column(heading, min_width=13)
     several = len({case.case.threads for case in comparisons.cases}) > 1
     for case in comparisons.cases:
-        threads = f", {case.case.threads} thread{'s' * (case.case.threads != 1)}" if several else ""
         table.add_row(
-            escape(f"{case.case}{threads}"),
+            escape(case.case.with_threads if several else str(case.case)),
             *(show_seconds(side.median) if side else "–" for side in (case.a, case.b)),
             _show_ratio(case.ratio),
             f"[{COLOURS.get(case.result, 'dim')}]{case.result}[/]"

@@ -7,8 +7,8 @@ Every case gets one launch. Further launches go to cases whose result is not cle
 3. noisy: its launches differ much
 4. single: it has fewer than three values
 
-Within a group, the case with the fewest launches comes first, then the one whose launch is the shortest. A case whose
-rank is clear gets no further launch, and neither does one that is known to be tied.
+Within a group, the case with the fewest launches comes first, then the one whose launch is the shortest. A case in
+none of these groups gets no further launch, and a tied pair is not doubtful.
 """
 
 from __future__ import annotations
