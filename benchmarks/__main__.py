@@ -144,8 +144,8 @@ def run(
             min=1.0,
             max=1e9,
             metavar="S",
-            help="Time budget of the run in seconds. After it, a case gets its first launch only. By default, "
-            f"{PROFILES['quick'].time_budget_s:g} for quick without --launches.",
+            help="Time budget of the run in seconds. After it, a case gets its first launch only. A resumed run "
+            f"gets it again. By default, {PROFILES['quick'].time_budget_s:g} for quick without --launches.",
         ),
     ] = None,
     memory_limit: Annotated[

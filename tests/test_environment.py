@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from benchmarks.results import detect_environment
-from benchmarks.results.environment import FILE, Environment, Git, InstallCost, Settings, from_json, read
+from benchmarks.results.environment import FILE, Environment, Git, InstallCost, Settings, from_json, read, resumed
 from datasets.files import write_json
 from errors import BadInput
 from tests.conftest import ROOT
@@ -195,3 +195,13 @@ def test_a_missing_environment_is_empty_and_a_damaged_one_is_named(tmp_path: Pat
         (tmp_path / FILE).write_text(text)
         with pytest.raises(BadInput, match=r"environment\.json is damaged \(.*\)\. Delete it to continue"):
             read(tmp_path / FILE)
+
+
+def test_a_resumed_run_keeps_its_first_start_and_the_warnings_of_all_sessions() -> None:
+    first = Environment(started="2026-01-01T00:00:00+00:00", warnings=("battery",), git=Git("a1", dirty=True))
+    second = Environment(started="2026-01-02T00:00:00+00:00", warnings=("load", "battery"), git=Git("a2"))
+    both = resumed(first, second)
+    assert both.started == first.started
+    assert both.warnings == ("battery", "load")
+    assert both.git == Git("a2", dirty=True)
+    assert resumed(Environment(), second) == second

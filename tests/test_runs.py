@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from benchmarks.case_process.events import FILE as EVENTS
-from benchmarks.results import records
+from benchmarks.results import environment, records
 from benchmarks.results.records import SET_ASIDE, Record
 from tests.conftest import ROOT, Command, missing, one_line
 
@@ -119,10 +119,10 @@ def test_records_of_another_version_are_measured_again_and_the_reason_is_printed
     words = ["--framework", "baseline", "--framework", "scikit-learn", "--model", "logistic", "--rows", "150"]
     folder = tmp_path / "run"
     assert command("benchmarks", "run", *words, "--launches", "1", "--output", folder).returncode == 0
-    environment = json.loads((folder / "environment.json").read_text())
-    version = environment["frameworks"]["scikit-learn"]["version"]
-    environment["frameworks"]["scikit-learn"]["version"] = "0.1"
-    (folder / "environment.json").write_text(json.dumps(environment))
+    facts = json.loads((folder / "environment.json").read_text())
+    version = facts["frameworks"]["scikit-learn"]["version"]
+    facts["frameworks"]["scikit-learn"]["version"] = "0.1"
+    (folder / "environment.json").write_text(json.dumps(facts))
     before = {record.case.framework: record for record in records.read(folder)}
     done = command("benchmarks", "run", "--resume", folder)
     assert done.returncode == 0, done.stderr
@@ -291,8 +291,10 @@ def test_after_the_time_budget_every_case_has_one_launch_and_resume_adds_the_oth
     assert "4 further launches were left out, because the time budget of 1 s is used up; add them with" in done.stdout
     planned = json.loads((folder / "plan.json").read_text())
     (folder / "plan.json").write_text(json.dumps(planned | {"time_budget_s": None}))
+    started = environment.read(folder / environment.FILE).started
     assert command("benchmarks", "run", "--resume", folder).returncode == 0
     assert [record.launch for record in records.read(folder)] == [1, 1, 2, 2, 3, 3]
+    assert environment.read(folder / environment.FILE).started == started
 
 
 def test_rows_that_exceed_the_memory_limit_are_streamed_from_the_disk(command: Command, tmp_path: Path) -> None:

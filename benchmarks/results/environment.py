@@ -6,7 +6,7 @@ This version also reads the files of earlier ones: `adoption` is the former name
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,13 @@ class Environment:
     def framework(self, name: str) -> FrameworkFacts:
         """Return the facts about a framework. They are all None if the file does not name it."""
         return self.frameworks.get(name, FrameworkFacts())
+
+
+def resumed(before: Environment, now: Environment) -> Environment:
+    """Return the environment of a run that is resumed: its first start, and the warnings of all its sessions."""
+    warnings = tuple(dict.fromkeys(before.warnings + now.warnings))
+    git = replace(now.git, dirty=now.git.dirty or before.git.dirty)
+    return replace(now, started=before.started or now.started, warnings=warnings, git=git)
 
 
 def from_json(values: Any) -> Environment:

@@ -96,7 +96,8 @@ class _Run:
         for warning in now.warnings:
             self._watcher.message(f"warning: {warning}")
         output_folder.set_aside_outdated(self._folder, now, self._missing, self._watcher.message)
-        write_json(self._folder / environment.FILE, now)
+        path = self._folder / environment.FILE
+        write_json(path, environment.resumed(environment.read(path), now))
         self._done = {(record.case, record.launch): record for record in records.read(self._folder)}
         for case, launch in self._steps():
             self._launch(case, launch)

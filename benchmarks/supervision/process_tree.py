@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import psutil
 
-from machine import probe
+from machine import probe, usable_cores
 
 ADOPTS = sys.platform == "linux"
 """Whether the system lets a process become the parent of orphans."""
@@ -59,7 +59,9 @@ class Sample:
     """Resources of a tree at one moment: memory now, CPU seconds since its start. `jvm_` values are the part of Java.
 
     `busy_seconds` is the CPU time that all programs and the hypervisor have taken from the cores of the case.
-    `pressure_seconds` is the time in which any program waited for any core. Both count from boot.
+    `supervisor_cpu_seconds` is the part of the supervisor, or 0 if it has cores of its own.
+    `pressure_seconds` is the time in which any program waited for any core. `busy_seconds` and `pressure_seconds` count
+    from boot.
     """
 
     time: float
@@ -160,6 +162,8 @@ class Tree:
         self._supervisor = psutil.Process()
         self._cores = cores
         self._gpu = gpu
+        # With cores of its own, the supervisor hardly ever runs on those of the case.
+        self._shares_cores = len(cores or ()) >= usable_cores()
         self._members = {self._root: Member(self._root)}
         self._rationed = Rationed()
 
@@ -192,7 +196,7 @@ class Tree:
             sum(member.cpu_seconds for member in jvms),
             self._gpu.memory_bytes() if self._gpu else 0,
             busy or 0.0,
-            time.process_time(),
+            time.process_time() if self._shares_cores else 0.0,
             pressure_seconds(),
         )
 
